@@ -1,0 +1,138 @@
+"""The workflow's result files as data frames. A run is one (model, seed).
+
+Files hold AP and AR as fractions; the frames hold every score in percent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pose.errors import PoseError
+
+FRACTIONS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+METRIC_KEYS = ("model", "seed", "boxes", "protocol", "input", "dataset", "evaluator", "images")
+COMPLEXITY_COLUMNS = ("model", "input", "params", "gmacs_fvcore")
+PCKH = "PCKh@0.5"
+COCO_VAL_IMAGES = 5000
+
+
+def order_of(model: str) -> int | None:
+    """The ablation order of an EEffPose-P0 model's name; None for any other model."""
+    match = re.fullmatch(r"eeffpose-p0-order([1-8])", model)
+    return int(match[1]) if match else None
+
+
+def read_metrics(files: Iterable[Path]) -> pd.DataFrame:
+    """A row per ``metrics_*.json``: its flat keys, and ``order`` (nullable integer).
+
+    Raises PoseError for a file that is missing, malformed or lacks a key of ``METRIC_KEYS``.
+    """
+    rows = []
+    for file in files:
+        row = _object(_text(file), str(file))
+        _require(row, METRIC_KEYS, str(file))
+        _require_score(row, "AP", str(file))
+        rows.append(row | {"order": order_of(row["model"])})
+    frame = _percent(pd.DataFrame(rows, columns=None if rows else [*METRIC_KEYS, "order"]))
+    return frame.astype({"order": "Int64"})
+
+
+def read_logs(files: Iterable[Path]) -> pd.DataFrame:
+    """A row per epoch of each ``<name>/<model>/seed<k>/training.jsonl``.
+
+    The path gives ``name``, ``model`` and ``seed``; the lines give ``epoch``, ``lr`` and the val
+    score. Raises PoseError for another kind of path, and for a line that is not such an object.
+    """
+    rows = []
+    for file in files:
+        run = _run(file)
+        for number, line in enumerate(_text(file).splitlines(), 1):
+            where = f"{file} line {number}"
+            row = _object(line, where)
+            _require(row, ("epoch", "lr"), where)
+            _require_score(row, "AP", where)
+            rows.append(run | row)
+    if not rows:
+        raise PoseError("no epoch in any training log: train at least one model first")
+    return _percent(pd.DataFrame(rows).astype({"order": "Int64"}))
+
+
+def read_complexity(file: Path) -> pd.DataFrame:
+    """``complexity.csv``: a row per model and input, params as counts, GMACs in 1e9.
+
+    Raises PoseError for a file that is missing, malformed or lacks a column.
+    """
+    _text(file)
+    try:
+        frame = pd.read_csv(file, dtype={"params": float, "gmacs_fvcore": float})
+    except ValueError as error:  # ParserError and EmptyDataError are ValueErrors
+        raise PoseError(f"{file}: not a complexity table ({error}); rerun pose.complexity") from None
+    _require(frame, COMPLEXITY_COLUMNS, str(file))
+    return frame
+
+
+def score_of(frame: pd.DataFrame) -> str:
+    """The main score's column: PCKh@0.5 where the frame has it, else AP."""
+    return PCKH if PCKH in frame else "AP"
+
+
+def is_full_coco(metrics: pd.DataFrame) -> bool:
+    """Whether every row was measured on the whole of COCO val2017, as the paper's numbers were."""
+    return bool(((metrics["dataset"] == "coco") & (metrics["images"] == COCO_VAL_IMAGES)).all())
+
+
+def describe(metrics: pd.DataFrame) -> str:
+    """Where the measured numbers come from: ``"synthetic (40 val images), 64x48, released"``."""
+    sets = metrics.drop_duplicates(["dataset", "input", "protocol"]).sort_values("dataset")
+    return "; ".join(
+        f"{row.dataset} ({row.images} val images), {row.input}, protocol {row.protocol}"
+        for row in sets.itertuples()
+    )
+
+
+def _run(file: Path) -> dict[str, Any]:
+    seed, model, name = (parent.name for parent in (*file.resolve().parents,)[:3])
+    if not re.fullmatch(r"seed\d+", seed):
+        raise PoseError(f"{file}: expected a path like results/<name>/<model>/seed<k>/{file.name}")
+    return {"name": name, "model": model, "seed": int(seed[4:]), "order": order_of(model)}
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PoseError(f"{file}: cannot be read ({error})") from None
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise PoseError(f"{where}: malformed JSON ({error}); delete and remake it") from None
+    if not isinstance(value, dict):
+        raise PoseError(f"{where}: expected one JSON object, got {type(value).__name__}")
+    return value
+
+
+def _require(keys: Iterable[str], required: Iterable[str], where: str) -> None:
+    missing = [key for key in required if key not in keys]
+    if missing:
+        raise PoseError(f"{where}: lacks {', '.join(missing)}; was it written by this version?")
+
+
+def _require_score(row: dict[str, Any], score: str, where: str) -> None:
+    if PCKH not in row:
+        _require(row, (score,), where)
+
+
+def _percent(frame: pd.DataFrame) -> pd.DataFrame:
+    for column in frame.columns.intersection(FRACTIONS):
+        scores = frame[column].astype(float)
+        frame[column] = 100 * scores.where(scores >= 0)  # COCO writes -1 for "undefined"
+    return frame

@@ -1,0 +1,87 @@
+"""One look for every figure, and how figures are saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+RED, BLUE = "#c8102e", "#1f5fa8"
+INK, GREY, PALE = "#222222", "#7a7a7a", "#ececec"
+
+matplotlib.use("Agg")
+plt.rcParams.update(
+    {
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same on every machine
+        "font.size": 8,
+        "axes.titlesize": 9,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 8.5,
+        "axes.edgecolor": GREY,
+        "axes.linewidth": 0.7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#e4e4e4",
+        "grid.linewidth": 0.6,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "legend.frameon": False,
+        "legend.fontsize": 8,
+        "svg.hashsalt": "pose",  # with no date, the same data give the same bytes
+    }
+)
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write ``name.svg`` and ``name.png`` (200 dpi) into ``folder``, then close the figure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    figure.savefig(folder / f"{name}.png", dpi=200)
+    plt.close(figure)
+
+
+def spread(positions: Sequence[float], gap: float) -> np.ndarray:
+    """The positions nearest to the given ones (least squares) that keep ``gap`` between them."""
+    values = np.asarray(positions, dtype=float)
+    rank = np.argsort(values, kind="stable")
+    steps = gap * np.arange(len(values))
+    blocks: list[tuple[float, int]] = []  # (mean, size): pool adjacent violators
+    for value in values[rank] - steps:
+        blocks.append((value, 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, m), (b, n) = blocks[-2:]
+            blocks[-2:] = [((a * m + b * n) / (m + n), m + n)]
+    placed = np.empty_like(values)
+    placed[rank] = np.repeat([b[0] for b in blocks], [b[1] for b in blocks]) + steps
+    return placed
+
+
+def end_labels(axes: Axes, ends: Sequence[tuple[float, float, str, str]], gap: float) -> None:
+    """Name points (x, y, text, colour) at the right edge, ``gap`` of the axes' height apart."""
+    to_axes = axes.transData + axes.transAxes.inverted()
+    heights = [to_axes.transform((x, y))[1] for x, y, _, _ in ends]
+    for (x, y, text, colour), height in zip(ends, spread(heights, gap), strict=True):
+        axes.annotate(
+            text,
+            (x, y),
+            (1.03, height),
+            textcoords="axes fraction",
+            color=colour,
+            va="center",
+            fontweight="bold",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.5},
+        )

@@ -1,0 +1,1 @@
+"""EEffPose / MEMe: models, training and evaluation of top-down human pose estimation."""

@@ -1,0 +1,1 @@
+"""Data sets: annotations as flat arrays, crops with their augmentation, synthetic people."""

@@ -1,0 +1,27 @@
+"""Where the tests find real data and parity fixtures, and how they skip without them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def _folder(variable: str, default: Path) -> Path:
+    folder = Path(os.environ.get(variable, default))
+    if not folder.is_dir():
+        pytest.skip(f"{variable} is not set and {default} does not exist")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real COCO and MPII samples and metric fixtures."""
+    return _folder("POSE_TEST_DATA", ROOT.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder of parity fixtures: outputs of the original implementations."""
+    return _folder("POSE_TEST_REFERENCE", ROOT.parent / "shared" / "reference")
