@@ -8,18 +8,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pose.errors import PoseError
+from pose.files import read_json
 
 FRACTIONS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-METRIC_KEYS = ("model", "seed", "boxes", "protocol", "input", "dataset", "evaluator", "images")
+METRIC_KEYS = ("model", "seed", "boxes", "protocol", "input", "dataset", "persons")
 COMPLEXITY_COLUMNS = ("model", "input", "params", "gmacs_fvcore")
 PCKH = "PCKh@0.5"
 COCO_VAL_IMAGES = 5000
+MPII_ROW = {"evaluator": "pose.evaluation.pckh", "images": None}  # what MPII's files do not say
 
 
 def order_of(model: str) -> int | None:
@@ -35,28 +38,27 @@ def read_metrics(files: Iterable[Path]) -> pd.DataFrame:
     """
     rows = []
     for file in files:
-        row = _object(_text(file), str(file))
+        row = _object(read_json(file), str(file))
         _require(row, METRIC_KEYS, str(file))
-        _require_score(row, "AP", str(file))
-        rows.append(row | {"order": order_of(row["model"])})
-    frame = _percent(pd.DataFrame(rows, columns=None if rows else [*METRIC_KEYS, "order"]))
-    return frame.astype({"order": "Int64"})
+        _require(row, () if PCKH in row else ("AP", "AR", "evaluator", "images"), str(file))
+        rows.append(MPII_ROW | row | {"order": order_of(row["model"])})
+    return _percent(pd.DataFrame(rows).astype({"order": "Int64"}))
 
 
 def read_logs(files: Iterable[Path]) -> pd.DataFrame:
     """A row per epoch of each ``<name>/<model>/seed<k>/training.jsonl``.
 
-    The path gives ``name``, ``model`` and ``seed``; the lines give ``epoch``, ``lr`` and the val
-    score. Raises PoseError for another kind of path, and for a line that is not such an object.
+    The path gives the run (:func:`run_of`), the lines give ``epoch``, ``lr`` and the val score.
+    Raises PoseError for another kind of path, and for a line that is not such an object.
     """
     rows = []
     for file in files:
-        run = _run(file)
+        run = run_of(file)
         for number, line in enumerate(_text(file).splitlines(), 1):
             where = f"{file} line {number}"
-            row = _object(line, where)
+            row = _object(_parse(line, where), where)
             _require(row, ("epoch", "lr"), where)
-            _require_score(row, "AP", where)
+            _require(row, () if PCKH in row else ("AP",), where)
             rows.append(run | row)
     if not rows:
         raise PoseError("no epoch in any training log: train at least one model first")
@@ -64,17 +66,18 @@ def read_logs(files: Iterable[Path]) -> pd.DataFrame:
 
 
 def read_complexity(file: Path) -> pd.DataFrame:
-    """``complexity.csv``: a row per model and input, params as counts, GMACs in 1e9.
+    """``complexity.csv``: a row per model and input, params as counts, GMACs in 1e9, ``order``.
 
     Raises PoseError for a file that is missing, malformed or lacks a column.
     """
-    _text(file)
     try:
-        frame = pd.read_csv(file, dtype={"params": float, "gmacs_fvcore": float})
+        frame = pd.read_csv(StringIO(_text(file)), dtype={"params": float, "gmacs_fvcore": float})
     except ValueError as error:  # ParserError and EmptyDataError are ValueErrors
-        raise PoseError(f"{file}: not a complexity table ({error}); rerun pose.complexity") from None
+        raise PoseError(
+            f"{file}: not a complexity table ({error}); rerun pose.complexity"
+        ) from None
     _require(frame, COMPLEXITY_COLUMNS, str(file))
-    return frame
+    return frame.assign(order=frame["model"].map(order_of).astype("Int64"))
 
 
 def score_of(frame: pd.DataFrame) -> str:
@@ -90,13 +93,20 @@ def is_full_coco(metrics: pd.DataFrame) -> bool:
 def describe(metrics: pd.DataFrame) -> str:
     """Where the measured numbers come from: ``"synthetic (40 val images), 64x48, released"``."""
     sets = metrics.drop_duplicates(["dataset", "input", "protocol"]).sort_values("dataset")
-    return "; ".join(
-        f"{row.dataset} ({row.images} val images), {row.input}, protocol {row.protocol}"
-        for row in sets.itertuples()
-    )
+    texts = []
+    for row in sets.itertuples():
+        size = (
+            f"{row.persons} val persons" if pd.isna(row.images) else f"{row.images:.0f} val images"
+        )
+        texts.append(f"{row.dataset} ({size}), {row.input}, protocol {row.protocol}")
+    return "; ".join(texts)
 
 
-def _run(file: Path) -> dict[str, Any]:
+def run_of(file: Path) -> dict[str, Any]:
+    """``name``, ``model``, ``seed`` and ``order`` from ``<name>/<model>/seed<k>/FILE``.
+
+    Raises PoseError for another kind of path.
+    """
     seed, model, name = (parent.name for parent in (*file.resolve().parents,)[:3])
     if not re.fullmatch(r"seed\d+", seed):
         raise PoseError(f"{file}: expected a path like results/<name>/<model>/seed<k>/{file.name}")
@@ -105,18 +115,21 @@ def _run(file: Path) -> dict[str, Any]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PoseError(f"{file}: cannot be read ({error})") from None
+        return Path(file).read_text()
+    except OSError as error:
+        raise PoseError(f"{file}: {error.strerror}") from None
 
 
-def _object(text: str, where: str) -> dict[str, Any]:
+def _parse(line: str, where: str) -> Any:
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PoseError(f"{where}: malformed JSON ({error}); delete and remake it") from None
+        return json.loads(line)
+    except ValueError as error:
+        raise PoseError(f"{where}: malformed JSON ({error}); train again or mend it") from None
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise PoseError(f"{where}: expected one JSON object, got {type(value).__name__}")
+        raise PoseError(f"{where}: expected a JSON object, got {type(value).__name__}")
     return value
 
 
@@ -124,11 +137,6 @@ def _require(keys: Iterable[str], required: Iterable[str], where: str) -> None:
     missing = [key for key in required if key not in keys]
     if missing:
         raise PoseError(f"{where}: lacks {', '.join(missing)}; was it written by this version?")
-
-
-def _require_score(row: dict[str, Any], score: str, where: str) -> None:
-    if PCKH not in row:
-        _require(row, (score,), where)
 
 
 def _percent(frame: pd.DataFrame) -> pd.DataFrame:

@@ -40,21 +40,29 @@ plt.rcParams.update(
         "axes.labelcolor": INK,
         "legend.frameon": False,
         "legend.fontsize": 8,
+        "figure.constrained_layout.h_pad": 0.08,
+        "figure.constrained_layout.w_pad": 0.08,
         "svg.hashsalt": "pose",  # with no date, the same data give the same bytes
     }
 )
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``name.svg`` and ``name.png`` (200 dpi) into ``folder``, then close the figure."""
+    """Write ``name.svg`` and ``name.png`` into ``folder``, then close the figure."""
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-    figure.savefig(folder / f"{name}.png", dpi=200)
+    save_png(figure, folder / f"{name}.png")
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write one PNG at 200 dpi, then close the figure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=200)
     plt.close(figure)
 
 
 def spread(positions: Sequence[float], gap: float) -> np.ndarray:
-    """The positions nearest to the given ones (least squares) that keep ``gap`` between them."""
+    """The positions in 0..1 nearest to the given ones (least squares), at least ``gap`` apart."""
     values = np.asarray(positions, dtype=float)
     rank = np.argsort(values, kind="stable")
     steps = gap * np.arange(len(values))
@@ -64,21 +72,28 @@ def spread(positions: Sequence[float], gap: float) -> np.ndarray:
         while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
             (a, m), (b, n) = blocks[-2:]
             blocks[-2:] = [((a * m + b * n) / (m + n), m + n)]
+    means, sizes = zip(*blocks, strict=True)
     placed = np.empty_like(values)
-    placed[rank] = np.repeat([b[0] for b in blocks], [b[1] for b in blocks]) + steps
+    placed[rank] = np.clip(np.repeat(means, sizes), 0, 1 - steps[-1]) + steps
     return placed
 
 
-def end_labels(axes: Axes, ends: Sequence[tuple[float, float, str, str]], gap: float) -> None:
-    """Name points (x, y, text, colour) at the right edge, ``gap`` of the axes' height apart."""
-    to_axes = axes.transData + axes.transAxes.inverted()
-    heights = [to_axes.transform((x, y))[1] for x, y, _, _ in ends]
-    for (x, y, text, colour), height in zip(ends, spread(heights, gap), strict=True):
+def name_points(
+    axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float, offset: float
+) -> None:
+    """Write names right of points: (x, y, name, colour), not nearer than ``gap`` to each other.
+
+    ``gap`` is a fraction of the axes' height, ``offset`` is in points. The limits must be final.
+    """
+    axes.set_ylim(axes.get_ylim())  # settles the limits, which matplotlib does lazily
+    pixels = axes.transData.transform([(x, y) for x, y, _, _ in points])
+    heights = axes.transAxes.inverted().transform(pixels)[:, 1]
+    for (x, y, name, colour), height in zip(points, spread(heights, gap), strict=True):
         axes.annotate(
-            text,
+            name,
             (x, y),
-            (1.03, height),
-            textcoords="axes fraction",
+            (offset, height),
+            textcoords=("offset points", "axes fraction"),
             color=colour,
             va="center",
             fontweight="bold",

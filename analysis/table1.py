@@ -1,8 +1,8 @@
 """Table 1: the eight ablation orders, as the paper reports them beside what was measured here.
 
 Reported and measured numbers never share a column, and measured numbers of different data sets,
-inputs, protocols or evaluators never share a row. The CSV has a row per run, the Markdown and the
-HTML a row per order with mean ± standard deviation over seeds.
+inputs, protocols or evaluators never share a row. The CSV has a row per run; the Markdown and the
+HTML have a row per order, with mean ± standard deviation where there are several seeds.
 """
 
 from __future__ import annotations
@@ -18,41 +18,161 @@ from analysis.results import PCKH, describe, is_full_coco, read_complexity, read
 from pose.errors import PoseError, command
 
 PROVENANCE = ["dataset", "input", "protocol", "evaluator"]
+SWITCHES = {f"meme_{part}": f"MEMe {part}" for part in ("backbone", "neck", "head")}
+PAPER = {"AP": "paper AP (COCO val)", "AR": "paper AR (COCO val)"}
 NOT_RUN = "not run"
-SWITCHES = {"meme_backbone": "backbone", "meme_neck": "neck", "meme_head": "head"}
 
 
 def build(metrics: pd.DataFrame, complexity: pd.DataFrame) -> pd.DataFrame:
-    """The table with a row per run, and one of NaNs for an order without runs."""
-    runs = _measured(metrics)
-    paper = reported.ablation()
-    left = paper[list(SWITCHES)].rename(columns=SWITCHES)
-    left["paper AP (COCO val)"] = paper["AP"]
-    left["paper AR (COCO val)"] = paper["AR"]
-    left = left.join(_cost(complexity)).reset_index()
-    table = left.merge(runs, how="left", on="order")
-    scores = [column for column in table if column.startswith("measured")]
-    cost = [column for column in table if column.startswith(("params", "GMACs"))]
-    return table[["order", *left.columns[1:6], *scores, *cost, *PROVENANCE, "seed"]]
+    """The table with a row per run, and a row of NaNs for an order without runs.
+
+    Raises PoseError if no metrics are of an EEffPose-P0 order, or two are of the same run.
+    """
+    paper = reported.ablation().rename(columns=SWITCHES | PAPER)
+    cost = complexity.dropna(subset="order").astype({"order": int})
+    params = cost.groupby("order")["params"].first() / 1e6
+    gmacs = cost.pivot_table(index="order", columns="input", values="gmacs_fvcore")
+    gmacs.columns = [f"GMACs (fvcore, {size})" for size in gmacs]
+    table = paper.join(_measured(metrics)).join(params.rename("params (M)")).join(gmacs)
+    tail = [*PROVENANCE, "seed"]
+    return table[[*table.columns.drop(tail), *tail]].reset_index()
 
 
 def _measured(metrics: pd.DataFrame) -> pd.DataFrame:
-    ours = metrics.dropna(subset="order")
+    """Scores of every run in one column per metric and kind of boxes, indexed by order."""
+    ours = metrics.dropna(subset="order").astype({"order": int})
     if ours.empty:
-        raise PoseError("no metrics file of an EEffPose-P0 order: give metrics_*.json of one")
+        raise PoseError("no metrics of an EEffPose-P0 order: evaluate at least one of them")
     keys = ["order", *PROVENANCE, "seed"]
+    twice = ours[ours.duplicated([*keys, "boxes"])]
+    if len(twice):
+        run = twice.iloc[0]
+        raise PoseError(f"two metrics files for {run.model} seed {run.seed}, {run.boxes} boxes")
     columns = {}
-    for score in (PCKH, "AP", "AR"):
-        for boxes in ("gt", "det"):
+    for boxes in ("gt", "det"):
+        for score in (PCKH, "AP", "AR"):
             rows = ours[ours["boxes"] == boxes]
             if score in rows and rows[score].notna().any():
                 columns[f"measured {score}, {boxes} boxes"] = rows.set_index(keys)[score]
-    for name, column in columns.items():
-        if column.index.has_duplicates:
-            raise PoseError(f"two metrics files give the {name} of {column.index[0][0]}")
-    return pd.DataFrame(columns).reset_index().sort_values(keys)
+    return pd.DataFrame(columns).sort_index().reset_index(keys[1:])
 
 
-def _cost(complexity: pd.DataFrame) -> pd.DataFrame:
-    rows = complexity.assign(order=complexity["model"].map(order_of)).dropna(subset="order")
-    ...
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """One row of text per order and provenance: scores averaged over seeds, switches as marks."""
+    rows = []
+    for _, runs in table.groupby(["order", *PROVENANCE], dropna=False):
+        rows.append({column: _cell(column, runs[column]) for column in runs})
+    return pd.DataFrame(rows)
+
+
+def _cell(column: str, values: pd.Series) -> str:
+    known = values.dropna()
+    if column in SWITCHES.values():
+        return "✓" if values.iloc[0] else "✗"
+    if column.startswith("measured"):
+        if known.empty:
+            return NOT_RUN
+        spread = f" ± {known.std():.1f}" if len(known) > 1 else ""
+        return f"{known.mean():.1f}{spread}"
+    if known.empty:
+        return "-"
+    if column == "seed":
+        return ", ".join(str(int(seed)) for seed in known)
+    if column.startswith("paper"):
+        return f"{known.iloc[0]:.1f}"
+    if column.startswith(("params", "GMACs")):
+        return f"{known.iloc[0]:.3f}"
+    return str(known.iloc[0])
+
+
+def caption(metrics: pd.DataFrame) -> str:
+    """What was reported where, what was measured on what, and what may not be compared."""
+    ours = metrics.dropna(subset="order")
+    text = (
+        "Ablation of MEMe: eight orders of EEffPose-P0. All scores in percent. "
+        "The paper's columns: Table 1 of Li et al., Sensors 2022, 22, 632 (COCO val2017, 256x192). "
+        f"Measured columns: {describe(ours)}."
+    )
+    if ours["seed"].nunique() > 1:
+        text += " Mean ± standard deviation over seeds."
+    if is_full_coco(ours):
+        return text
+    return (
+        f"{text} A number measured on another data set, or on a part of COCO, must not be "
+        "compared with the paper's COCO number; only the orders may be compared with each other."
+    )
+
+
+def to_html(table: pd.DataFrame, note: str) -> str:
+    """A standalone page: no script, font or style from elsewhere."""
+    head = "".join(f"<th{_css(name)}>{escape(name)}</th>" for name in table)
+    body = "".join(
+        "<tr>" + "".join(f"<td{_css(name)}>{escape(row[name])}</td>" for name in table) + "</tr>\n"
+        for _, row in table.iterrows()
+    )
+    return PAGE.format(caption=escape(note), head=head, body=body)
+
+
+def _css(column: str) -> str:
+    kind = column.split()[0]
+    return f' class="{kind}"' if kind in ("paper", "measured", *PROVENANCE) else ""
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Table 1: ablation of MEMe</title>
+<style>
+body {{ font: 14px/1.45 system-ui, sans-serif; color: #222; margin: 2rem; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+caption {{ text-align: left; max-width: 60rem; padding-bottom: 1rem; }}
+th, td {{ padding: .4rem .7rem; text-align: center; white-space: nowrap; }}
+th {{ border-top: 2px solid #222; border-bottom: 1px solid #222; vertical-align: bottom;
+     white-space: normal; font-weight: 600; max-width: 7rem; }}
+tbody tr:last-child td {{ border-bottom: 2px solid #222; }}
+tbody tr:hover {{ background: #f4f4f4; }}
+.paper {{ background: #eef1f5; }}
+.measured {{ background: #fbeeee; }}
+td.dataset, td.input, td.protocol, td.evaluator {{ color: #666; font-size: .9em; }}
+</style>
+</head>
+<body>
+<table>
+<caption><b>Table 1.</b> {caption}</caption>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{body}</tbody>
+</table>
+</body>
+</html>
+"""
+
+
+def _write_csv(table: pd.DataFrame, file: Path) -> None:
+    scores = [column for column in table if column.startswith("measured")]
+    runs = table.round(3).astype({**dict.fromkeys(scores, object), "seed": "Int64"})
+    runs[scores] = runs[scores].where(runs[scores].notna(), NOT_RUN)
+    runs.to_csv(file, index=False)
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m analysis.table1", description=__doc__)
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
+    parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
+    parser.add_argument("--output-dir", type=Path, required=True)
+    options = parser.parse_args(arguments)
+
+    metrics = read_metrics(options.metrics)
+    table = build(metrics, read_complexity(options.complexity))
+    note, text = caption(metrics), summarise(table)
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    _write_csv(table, options.output_dir / "table1.csv")
+    markdown = text.to_markdown(index=False, disable_numparse=True)
+    (options.output_dir / "table1.md").write_text(f"**Table 1.** {note}\n\n{markdown}\n")
+    (options.output_dir / "table1.html").write_text(to_html(text, note))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""A contact sheet: persons of the val split with the skeletons that a model predicts for them.
+
+The persons are spread evenly from the best prediction to the worst, so that the sheet shows
+failures as they come.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import style
+from analysis.results import run_of
+from pose.data.crop import PIXEL_STD
+from pose.data.keypoints import KeypointSet
+from pose.data.samples import Samples, load_coco, load_mpii
+from pose.errors import PoseError, command
+from pose.evaluation.predictions import Predictions
+
+SIDES = {"left": "#ff7f0e", "right": "#00b7d4", "centre": "#ffffff"}
+FEWEST_JOINTS = 8  # annotated ones, for the error to mean something
+FULL_SCORE = 0.4  # from here on a joint is drawn opaque
+COLUMNS, PERSONS = 6, 12
+
+
+def choose(truth: Samples, predictions: Predictions) -> list[tuple[int, int, float]]:
+    """Rows (in truth, in predictions) and error of persons at evenly spaced ranks of the error.
+
+    The error is the mean distance over annotated joints, relative to the square root of the
+    box's area. Raises PoseError where no prediction belongs to an annotated person.
+    """
+    row_of = {int(person): row for row, person in enumerate(truth.person_ids)}
+    persons = []
+    for row, person in enumerate(predictions.person_ids):
+        own = row_of.get(int(person))
+        if own is None or truth.visible[own].sum() < FEWEST_JOINTS:
+            continue
+        distance = np.linalg.norm(predictions.keypoints[row, :, :2] - truth.joints[own], axis=1)
+        error = distance[truth.visible[own] > 0].mean() / np.sqrt(predictions.areas[row])
+        persons.append((own, row, float(error)))
+    if not persons:
+        raise PoseError("no prediction belongs to an annotated person: give predictions_gt.npz")
+    persons.sort(key=lambda person: person[2])
+    ranks = np.linspace(0, len(persons) - 1, min(PERSONS, len(persons)))
+    return [persons[rank] for rank in ranks.round().astype(int)]
+
+
+def draw(truth: Samples, predictions: Predictions, title: str) -> Figure:
+    """The sheet. Raises PoseError for an image that cannot be read."""
+    chosen = choose(truth, predictions)
+    rows = -(-len(chosen) // COLUMNS)
+    width, height = predictions.scales[0]
+    figure, grid = plt.subplots(
+        *(rows, COLUMNS), figsize=(10, 0.7 + rows * (0.3 + 9 / COLUMNS * height / width)),
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for axes in grid.flat[len(chosen) :]:
+        axes.set_axis_off()
+    for axes, (own, row, error) in zip(grid.flat, chosen, strict=False):
+        axes.imshow(_read(truth.image_paths[truth.image_index[own]]))
+        draw_skeleton(axes, predictions.keypoints[row], truth.keypoints)
+        seen = truth.joints[own][truth.visible[own] > 0]
+        axes.scatter(*seen.T, s=14, fc="none", ec="#ffe600", lw=0.7, zorder=4)
+        half = predictions.scales[row] * PIXEL_STD / 2
+        left, top = predictions.centers[row] - half
+        right, bottom = predictions.centers[row] + half
+        axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], fc=style.PALE)
+        axes.spines[:].set_visible(False)
+        axes.set_title(f"error {100 * error:.1f} %", fontsize=7, fontweight="normal", pad=2)
+    figure.suptitle(title, fontsize=9, fontweight="bold")
+    lines = {side: Line2D([], [], color=SIDES[side], lw=2.5) for side in ("left", "right")}
+    ring = Line2D([], [], ls="", marker="o", ms=5, mfc="none", mec="#c9a800")
+    figure.legend(
+        [*lines.values(), ring],
+        ["predicted, left", "predicted, right (faint: low score)",
+         "annotated; error: mean distance over these joints, in % of the box's size"],
+        loc="outside lower center", ncols=3, fontsize=7.5,
+    )  # fmt: skip
+    return figure
+
+
+def draw_skeleton(axes: Axes, joints: np.ndarray, keypoints: KeypointSet) -> None:
+    """Draw joints (K, 3): x, y in image pixels and score, coloured by the body's side."""
+    opacity = np.clip(joints[:, 2] / FULL_SCORE, 0.15, 1)
+    sides = [_side(name) for name in keypoints.names]
+    for a, b in keypoints.skeleton:
+        colour = SIDES[sides[a] if sides[a] == sides[b] else "centre"]
+        alpha = min(opacity[a], opacity[b])
+        axes.plot(*joints[[a, b], :2].T, color="black", lw=2.6, alpha=alpha / 2)
+        axes.plot(*joints[[a, b], :2].T, color=colour, lw=1.6, alpha=alpha)
+    colours = [SIDES[side] for side in sides]
+    axes.scatter(*joints[:, :2].T, s=9, c=colours, alpha=opacity, ec="black", lw=0.4, zorder=3)
+
+
+def _side(joint: str) -> str:
+    side = joint.split("_")[0]
+    return side if side in SIDES else "centre"
+
+
+def _read(path: str) -> np.ndarray:
+    image = cv2.imread(path)
+    if image is None:
+        raise PoseError(f"image {path}: missing or corrupt; fetch it again")
+    return image[..., ::-1]
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m analysis.overlays", description=__doc__)
+    parser.add_argument("--predictions", type=Path, required=True, help="predictions_gt.npz")
+    parser.add_argument("--annotations", type=Path, required=True, help="of the val split, .json")
+    parser.add_argument("--images", type=Path, required=True, help="the folder of its images")
+    parser.add_argument("--output", type=Path, required=True, help="a .png file")
+    parser.add_argument("--dataset", choices=("coco", "synthetic", "mpii"), default="coco")
+    options = parser.parse_args(arguments)
+    load = load_mpii if options.dataset == "mpii" else load_coco
+    truth = load(options.annotations, options.images, (256, 192))  # the boxes are not used
+    run = run_of(options.predictions)
+    title = f"{run['model']}, seed {run['seed']}: persons of the {options.dataset} val split"
+    figure = draw(truth, Predictions.load(options.predictions), title)
+    style.save_png(figure, options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""What a model costs: ``python -m pose.complexity MODEL... --input 256x192``.
+
+Parameters: all of them. GMACs: multiply-adds / 1e9 of one forward pass in eval mode with batch 1,
+by fvcore, which also counts batch normalisation (2 an element) and upsampling but no activation,
+sum, product or max-pooling: those are named as unsupported. ``gmacs_conv_linear`` counts
+convolutions and linear layers alone. Peak activation memory: the most bytes of tensors alive at
+once during that pass in float32, as eager PyTorch frees them: the images and every operator's
+output, not the weights, nor what a kernel allocates inside itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import warnings
+import weakref
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from pose.errors import PoseError, command
+from pose.files import atomic
+from pose.models import create_model
+
+PARTS = ("backbone", "neck", "head")
+CONV_LINEAR = ("conv", "linear", "addmm")  # fvcore's names
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Cost of one forward pass with batch 1; the module's docstring defines each number.
+
+    ``parts``: (params, GMACs) of backbone, neck and head, where the model has them.
+    ``unsupported_ops``: operators that fvcore does not count, and how often each occurs.
+    """
+
+    params: int
+    gmacs_fvcore: float
+    gmacs_conv_linear: float
+    peak_activation_mib: float
+    parts: dict[str, tuple[int, float]]
+    unsupported_ops: dict[str, int]
+
+
+def measure(model: nn.Module, input_size: tuple[int, int]) -> Complexity:
+    """Count the cost of ``model`` for images of ``input_size`` (height, width) in pixels."""
+    training = model.training
+    model.eval()
+    images = torch.zeros(1, 3, *input_size, device=next(model.parameters()).device)
+    macs, by_operator, by_module, unsupported = _count(model, images)
+    parts = {part: getattr(model, part) for part in PARTS if hasattr(model, part)}
+    complexity = Complexity(
+        params=_params(model),
+        gmacs_fvcore=macs / 1e9,
+        gmacs_conv_linear=sum(by_operator[operator] for operator in CONV_LINEAR) / 1e9,
+        peak_activation_mib=_peak_activation_bytes(model, images) / 2**20,
+        parts={name: (_params(part), by_module[name] / 1e9) for name, part in parts.items()},
+        unsupported_ops=dict(sorted(unsupported.items())),
+    )
+    model.train(training)
+    return complexity
+
+
+def input_size(text: str) -> tuple[int, int]:
+    """``"256x192"`` to (height, width); PoseError unless both are positive multiples of 4."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    sides = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not all(sides) or any(side % 4 for side in sides):
+        raise PoseError(f"input {text!r}: give HEIGHTxWIDTH in multiples of 4, such as 256x192")
+    return sides
+
+
+def _params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _count(model: nn.Module, images: Tensor) -> tuple[int, Any, Any, Any]:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of torch.jit's deprecation, at import already
+        from fvcore.nn import FlopCountAnalysis
+
+        counts = FlopCountAnalysis(model, images)
+        counts.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        return (
+            counts.total(),
+            counts.by_operator(),
+            counts.by_module(),
+            counts.unsupported_ops(),
+        )
+
+
+def _peak_activation_bytes(model: nn.Module, images: Tensor) -> int:
+    """Runs on the meta device, where tensors have a size and a life but no content."""
+    model, images = deepcopy(model).to("meta"), images.to("meta")
+    with torch.inference_mode(), _LiveTensors(model) as live:
+        live.add(images)
+        model(images)
+    return live.peak
+
+
+class _LiveTensors(TorchDispatchMode):
+    """Follows how many bytes the outputs of all operators hold, weights excepted."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        # kept alive by the model, so their addresses are not used again
+        self.known = {tensor.untyped_storage()._cdata for tensor in model.state_dict().values()}
+        self.bytes = self.peak = 0
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        outputs = operator(*args, **(kwargs or {}))
+        for output in tree_leaves(outputs):
+            if isinstance(output, Tensor):
+                self.add(output)
+        return outputs
+
+    def add(self, tensor: Tensor) -> None:
+        """Count the tensor's storage, once, until the last tensor that shares it is gone."""
+        storage = tensor.untyped_storage()
+        if storage._cdata in self.known:
+            return
+        self.known.add(storage._cdata)
+        self.bytes += storage.nbytes()
+        self.peak = max(self.peak, self.bytes)
+        weakref.finalize(storage, self._remove, storage._cdata, storage.nbytes())
+
+    def _remove(self, address: int, size: int) -> None:
+        self.known.remove(address)
+        self.bytes -= size
+
+
+def _row(name: str, size: str, complexity: Complexity) -> dict[str, Any]:
+    parts = complexity.parts
+    return {
+        "model": name,
+        "input": size,
+        "params": complexity.params,
+        "gmacs_fvcore": round(complexity.gmacs_fvcore, 6),
+        "gmacs_conv_linear": round(complexity.gmacs_conv_linear, 6),
+        "peak_activation_mib": round(complexity.peak_activation_mib, 3),
+        **{f"{part}_params": parts[part][0] if part in parts else None for part in PARTS},
+        **{f"{part}_gmacs": round(parts[part][1], 6) if part in parts else None for part in PARTS},
+        "unsupported_ops": " ".join(complexity.unsupported_ops),
+    }
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pose.complexity", description=__doc__)
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="a name of the model registry")
+    parser.add_argument("--input", required=True, metavar="HxW", help="such as 256x192")
+    parser.add_argument("--num-keypoints", type=int, default=17)
+    parser.add_argument("--json", action="store_true", help="print one JSON object a model")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row a model")
+    args = parser.parse_args()
+    size = input_size(args.input)
+    rows = []
+    for name in args.models:
+        row = _row(name, args.input, measure(create_model(name, args.num_keypoints), size))
+        rows.append(row)
+        print(json.dumps(row) if args.json else "\n".join(f"{k:20} {v}" for k, v in row.items()))
+    if args.csv:
+        with atomic(args.csv) as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""``python -m pose.weights``: list, fetch and convert published weights."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pose.errors import command
+from pose.weights import catalogue, convert, fetch
+from pose.weights.download import cached_path
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pose.weights", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="names, models and whether each file is in the cache")
+    fetching = actions.add_parser("fetch", help="download and verify; prints each path")
+    fetching.add_argument("names", nargs="+", metavar="NAME", help="a name of the list, or 'all'")
+    converting = actions.add_parser("convert", help="write a checkpoint as pose.infer reads it")
+    converting.add_argument("--name", required=True, help="a name of the list")
+    converting.add_argument("--output", required=True, type=Path, metavar="FILE.safetensors")
+    args = parser.parse_args()
+
+    if args.action == "list":
+        for name, file in catalogue().items():
+            state = "cached" if cached_path(name).exists() else "not fetched"
+            print(f"{name:24} {file.model:20} {file.dataset:15} {file.input:8} {state}")
+    elif args.action == "fetch":
+        names = catalogue() if args.names == ["all"] else args.names
+        for name in names:
+            print(fetch(name))
+    else:
+        convert(args.name, args.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Tables and figures, on made-up result files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import figure1, figure8, overlays, reported, style, table1
+from analysis.results import read_complexity, read_logs, read_metrics
+from pose.data.keypoints import COCO
+from pose.data.samples import Samples
+from pose.errors import PoseError
+from pose.evaluation.predictions import Predictions
+
+PARAMS = {1: 3_797_279, 2: 8_423_785, 8: 9_004_292}
+
+
+def write_metrics(folder: Path, order: int, seed: int = 0, boxes: str = "gt", **values) -> Path:
+    row = {
+        **{"model": f"eeffpose-p0-order{order}", "seed": seed, "boxes": boxes, "AP": 0.25},
+        **{"AR": 0.3, "APM": -1.0, "protocol": "controlled", "input": "64x48"},
+        **{"dataset": "synthetic", "evaluator": "pycocotools 2.0.11", "persons": 9, "images": 4},
+    }
+    file = folder / f"{order}_{seed}_{boxes}.json"
+    file.write_text(json.dumps(row | values))
+    return file
+
+
+@pytest.fixture
+def complexity(tmp_path) -> Path:
+    file = tmp_path / "complexity.csv"
+    rows = [f"eeffpose-p0-order{k},256x192,{PARAMS[k]},4.0" for k in PARAMS]
+    file.write_text("\n".join(["model,input,params,gmacs_fvcore", *rows]) + "\n")
+    return file
+
+
+def write_log(folder: Path, order: int, seed: int = 0, **score) -> Path:
+    file = folder / "demo" / f"eeffpose-p0-order{order}" / f"seed{seed}" / "training.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    score = score or {"AP": 0.2}
+    lines = [
+        {"epoch": e, "lr": 1e-3 * (e + 3) / 3 if e < 0 else 1e-3, **score} for e in (-2, -1, 0)
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def test_reported_tables_hold_the_papers_numbers():
+    ablation = reported.ablation()
+    assert list(ablation.index) == list(range(1, 9))
+    assert tuple(ablation.loc[8, ["AP", "AR"]]) == (75.4, 81.1)
+    assert not ablation.loc[1, list(reported.SWITCHES)].any()
+    # All combinations of three switches, once each.
+    assert len(ablation.drop_duplicates(list(reported.SWITCHES))) == 8
+    val = reported.coco_val().set_index(["backbone", "input_h"])
+    assert val.loc[("EEffNet-B0", 256), "params_m"] == 8.98
+    assert val.loc[("HRNet-W48", 384), "AP"] == 76.3
+    assert np.isnan(val.loc[("Hourglass", 256), "AR"])
+    assert reported.coco_test_dev().set_index("method").loc["EEffPose-P2", "AP"] == 75.9
+    assert reported.mpii_val().set_index("method").loc["EEffPose-P0", "PCKh50"] == 90.4
+
+
+def test_table1_keeps_reported_and_measured_numbers_apart(tmp_path, complexity):
+    files = [write_metrics(tmp_path, 8), write_metrics(tmp_path, 8, boxes="det", AP=0.2)]
+    output = tmp_path / "tables"
+    inputs = ["--metrics", *map(str, files), "--complexity", str(complexity)]
+    table1.main([*inputs, "--output-dir", str(output)])
+    table = pd.read_csv(output / "table1.csv").set_index("order")
+    assert len(table) == 8
+    best = table.loc[8]
+    assert best["paper AP (COCO val)"] == 75.4
+    assert float(best["measured AP, gt boxes"]) == 25.0
+    assert float(best["measured AP, det boxes"]) == 20.0
+    assert best["params (M)"] == 9.004
+    assert best["dataset"] == "synthetic"
+    assert table.loc[1, "measured AP, gt boxes"] == "not run"
+    for name in ("table1.md", "table1.html"):
+        text = (output / name).read_text()
+        assert "synthetic (4 val images)" in text and "must not be compared" in text
+        assert text.count("not run") == 7 * 4
+    assert "http" not in (output / "table1.html").read_text()
+
+
+def test_seeds_are_averaged(tmp_path, complexity):
+    files = [write_metrics(tmp_path, 2, seed, AP=ap) for seed, ap in enumerate((0.2, 0.3))]
+    table = table1.build(read_metrics(files), read_complexity(complexity))
+    row = table1.summarise(table).set_index("order").loc["2"]
+    assert row["measured AP, gt boxes"] == "25.0 ± 7.1"  # sample standard deviation
+    assert row["seed"] == "0, 1"
+
+
+def test_runs_of_different_protocols_are_not_averaged(tmp_path, complexity):
+    files = [write_metrics(tmp_path, 2), write_metrics(tmp_path, 2, 1, protocol="released")]
+    table = table1.build(read_metrics(files), read_complexity(complexity))
+    rows = table1.summarise(table)
+    assert list(rows[rows["order"] == "2"]["protocol"]) == ["controlled", "released"]
+
+
+def test_mpii_runs_give_pckh_columns(tmp_path, complexity):
+    file = tmp_path / "mpii.json"
+    row = {"model": "eeffpose-p0-order1", "seed": 0, "boxes": "gt", "protocol": "released"}
+    file.write_text(json.dumps(row | {"input": "64x64", "dataset": "mpii", "persons": 264}
+                               | {"PCKh@0.5": 40.0}))  # fmt: skip
+    table = table1.build(read_metrics([file]), read_complexity(complexity))
+    assert table.set_index("order").loc[1, "measured PCKh@0.5, gt boxes"] == 40.0
+    assert not any(column.startswith("measured AP") for column in table)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "not valid JSON"), ("[]", "JSON object"), ('{"model": "x"}', "lacks seed")],
+)
+def test_a_malformed_metrics_file_is_named(tmp_path, content, message):
+    file = tmp_path / "metrics_gt.json"
+    file.write_text(content)
+    with pytest.raises(PoseError, match=rf"{file}.*{message}"):
+        read_metrics([file])
+
+
+def test_a_malformed_log_line_is_named(tmp_path):
+    file = write_log(tmp_path, 1)
+    file.write_text(file.read_text() + '{"epoch": 1, "lr"')
+    with pytest.raises(PoseError, match=r"training.jsonl line 4: malformed JSON"):
+        read_logs([file])
+
+
+def test_figure8_follows_the_papers_line_rule(tmp_path):
+    figure = figure8.draw(read_logs([write_log(tmp_path, order) for order in range(1, 9)]))
+    ap, lr = figure.axes
+    assert lr.get_yscale() == "log"
+    for axes in (ap, lr):
+        lines = {int(line.get_label()[6]): line for line in axes.get_lines()}
+        assert {k for k in lines if lines[k].get_linestyle() == "-"} == {2, 6, 7, 8}
+        thin = min(line.get_linewidth() for line in lines.values())
+        assert {k for k in lines if lines[k].get_linewidth() > thin} == {3, 5, 6, 8}
+        red = {k for k in lines if _is_red(lines[k].get_color())}
+        assert red == {4, 5, 7, 8}
+    assert list(ap.get_lines()[0].get_ydata()) == [20.0] * 3  # percent
+    assert list(lr.get_lines()[0].get_xdata()) == [-2, -1, 0]
+
+
+def _is_red(colour: str) -> bool:
+    return int(colour[1:3], 16) > int(colour[5:7], 16)
+
+
+def test_figure1_has_every_row_of_table_2_and_ours_in_another_panel(tmp_path, complexity):
+    metrics = [write_metrics(tmp_path, 8), write_metrics(tmp_path, 1, dataset="coco")]
+    figure = figure1.draw(read_metrics(metrics), read_complexity(complexity))
+    main, measured = figure.axes
+    drawn = {tuple(offset) for dots in main.collections for offset in dots.get_offsets()}
+    table = reported.coco_val()
+    assert drawn == set(zip(table["params_m"], table["AP"], strict=True))
+    stars = measured.get_lines()[0]
+    assert list(stars.get_xdata()) == [3.797279, 9.004292]
+    assert list(stars.get_ydata()) == [25.0, 25.0]
+
+
+def test_figure1_draws_ours_among_the_reported_only_on_the_whole_of_coco_val(tmp_path, complexity):
+    def panels(**values) -> int:
+        metrics = read_metrics([write_metrics(tmp_path, 8, **values)])
+        return len(figure1.draw(metrics, read_complexity(complexity)).axes)
+
+    assert panels(dataset="coco", images=5000) == 1
+    assert panels(dataset="coco", images=4) == 2
+    assert panels(dataset="synthetic", images=5000) == 2
+
+
+def test_figures_are_the_same_bytes_again(tmp_path):
+    logs = [write_log(tmp_path, 8)]
+    for name in ("a", "b"):
+        figure8.main(["--logs", *map(str, logs), "--output-dir", str(tmp_path / name)])
+    for file in ("figure8.svg", "figure8.png"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_spread_keeps_the_gap_and_moves_as_little_as_it_can():
+    assert np.allclose(style.spread([0.5, 0.1, 0.5], 0.1), [0.45, 0.1, 0.55])
+    assert np.allclose(style.spread([1.0, 1.0], 0.1), [0.9, 1.0])
+
+
+def test_overlays_show_persons_from_best_to_worst():
+    n, k = 40, len(COCO)
+    joints = np.random.default_rng(0).uniform(0, 100, (n, k, 2)).astype(np.float32)
+    ones, ids = np.ones(n, np.float32), np.arange(n)
+    boxes = np.full((n, 2), 0.5, np.float32)
+    truth = Samples(COCO, np.array(["a.jpg"]), 0 * ids, ids, ids, boxes, boxes, joints,
+                    np.ones((n, k), np.float32), ones)  # fmt: skip
+    error = np.random.default_rng(1).permutation(n).astype(np.float32)  # pixels to the right
+    points = np.dstack([joints, np.ones((n, k))])
+    points[..., 0] += error[:, None]
+    predictions = Predictions(ids, ids, points, ones, truth.areas, boxes, boxes)
+    chosen = overlays.choose(truth, predictions)
+    errors = [100 * value for _, _, value in chosen]  # the box's size is 100 pixels
+    assert len(chosen) == 12 and np.all(np.diff(errors) > 0)
+    assert errors[0] == pytest.approx(0, abs=1e-4) and errors[-1] == pytest.approx(n - 1, abs=1e-4)
+
+    detected = Predictions(ids, ids * 0 - 1, points, ones, truth.areas, boxes, boxes)
+    with pytest.raises(PoseError, match="predictions_gt"):
+        overlays.choose(truth, detected)

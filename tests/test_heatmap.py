@@ -1,0 +1,56 @@
+"""Targets, loss and input against straightforward formulations of the protocol."""
+
+import numpy as np
+import pytest
+import torch
+
+from pose.heatmap import gaussian_targets, mse_loss, normalise
+
+
+def target_by_hand(x, y, height, width, sigma):
+    """One joint's map and weight, pixel by pixel."""
+    mu_x, mu_y = int(x / 4 + 0.5), int(y / 4 + 0.5)
+    reach, target = 3 * sigma, np.zeros((height, width), np.float32)
+    for row in range(max(0, mu_y - reach), min(height, mu_y + reach + 1)):
+        for column in range(max(0, mu_x - reach), min(width, mu_x + reach + 1)):
+            squared = (column - mu_x) ** 2 + (row - mu_y) ** 2
+            target[row, column] = np.exp(-squared / (2 * sigma**2))
+    outside = mu_x - reach >= width or mu_y - reach >= height
+    outside |= mu_x + reach + 1 < 0 or mu_y + reach + 1 < 0
+    return target, 0.0 if outside else 1.0
+
+
+@pytest.mark.parametrize("sigma", [2, 3])
+def test_targets_equal_the_pixelwise_definition(sigma):
+    rng = np.random.default_rng(0)
+    joints = rng.uniform(-60, 280, (2, 40, 2)).astype(np.float32)
+    joints[0, :4] = [[-26.1, 9], [-28, 9], [-30, 9], [-34, 9]]  # about the edge of vanishing
+    visible = np.ones((2, 40), np.float32)
+    visible[1, 7] = 0
+    batch = torch.from_numpy(joints), torch.from_numpy(visible)
+    targets, weights = gaussian_targets(*batch, (64, 48), sigma)
+    for b, k in np.ndindex(2, 40):
+        target, weight = target_by_hand(*joints[b, k].tolist(), 64, 48, sigma)
+        seen = visible[b, k]
+        assert weights[b, k] == weight * seen
+        np.testing.assert_allclose(targets[b, k], target * seen, atol=1e-6)
+
+
+def test_loss_is_the_mean_over_keypoints_of_half_the_weighted_error():
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = torch.rand(2, 3, 5, 8, 6, generator=generator)
+    weights = torch.tensor([[1, 0, 1, 1, 0], [1, 1, 0, 1, 0], [0, 1, 1, 1, 0.0]])
+    each = []
+    for k in range(5):
+        w = weights[:, k, None, None]
+        each.append(0.5 * ((prediction[:, k] * w - target[:, k] * w) ** 2).mean())
+    torch.testing.assert_close(mse_loss(prediction, target, weights), sum(each) / 5)
+
+
+def test_images_are_scaled_to_imagenets_statistics():
+    images = torch.randint(0, 256, (2, 8, 6, 3), dtype=torch.uint8)
+    result = normalise(images)
+    assert result.shape == (2, 3, 8, 6)
+    red = (images[1, 2, 3, 0].item() / 255 - 0.485) / 0.229
+    assert result[1, 0, 2, 3].item() == pytest.approx(red, abs=1e-6)
+    assert result.is_contiguous(memory_format=torch.channels_last)
