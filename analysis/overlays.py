@@ -20,7 +20,7 @@ from analysis import style
 from analysis.results import run_of
 from pose.data.crop import PIXEL_STD
 from pose.data.keypoints import KeypointSet
-from pose.data.samples import Samples, load_coco, load_mpii
+from pose.data.samples import Samples, open_split
 from pose.errors import PoseError, command
 from pose.evaluation.predictions import Predictions
 
@@ -115,13 +115,12 @@ def _read(path: str) -> np.ndarray:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.overlays", description=__doc__)
     parser.add_argument("--predictions", type=Path, required=True, help="predictions_gt.npz")
-    parser.add_argument("--annotations", type=Path, required=True, help="of the val split, .json")
-    parser.add_argument("--images", type=Path, required=True, help="the folder of its images")
+    parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="a .png file")
     parser.add_argument("--dataset", choices=("coco", "synthetic", "mpii"), default="coco")
     options = parser.parse_args(arguments)
-    load = load_mpii if options.dataset == "mpii" else load_coco
-    truth = load(options.annotations, options.images, (256, 192))  # the boxes are not used
+    any_size = 256, 192  # the boxes are not used
+    truth = open_split(options.dataset, options.data_root, "val", any_size)
     run = run_of(options.predictions)
     title = f"{run['model']}, seed {run['seed']}: persons of the {options.dataset} val split"
     figure = draw(truth, Predictions.load(options.predictions), title)

@@ -115,9 +115,8 @@ class Experiment(Frozen):
         return self.input_size[0] // 4, self.input_size[1] // 4
 
     def key(self) -> str:
-        """Eight hex digits that differ wherever the training differs (``test`` is left out)."""
-        science = self.model_dump_json(exclude={"test"})
-        return hashlib.sha256(science.encode()).hexdigest()[:8]
+        """Eight hex digits that differ wherever anything differs."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
 
 def parse(model: type[Frozen], value: Any, what: str) -> Any:

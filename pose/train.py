@@ -30,14 +30,12 @@ from pose.device import progress_bar, select_device
 from pose.errors import PoseError, command
 from pose.evaluation.score import SCORE, score
 from pose.files import atomic
-from pose.heatmap import gaussian_targets, mse_loss, normalise
 from pose.infer import predict
 from pose.models import create_model
 from pose.training import checkpoint
 from pose.training.loader import EpochBatches, training_loader
 from pose.training.schedule import Schedule
-
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from pose.training.step import batch_loss
 
 
 @dataclass
@@ -107,18 +105,9 @@ class Trainer:
                     raise PoseError(f"{self._name()}: stopped by {name}; start again to resume")
 
     def _step(self, batch: dict[str, torch.Tensor]) -> float:
-        experiment, step = self.experiment, self._global_step()
+        step = self._global_step()
         rate = self.schedule.before_step(step)
-        torch.manual_seed(experiment.seed * 2**32 + step)  # stochastic depth
-        images = normalise(batch["image"].to(self.device, non_blocking=True))
-        joints, visible = batch["joints"].to(self.device), batch["visible"].to(self.device)
-        target, weights = gaussian_targets(
-            joints, visible, experiment.heatmap_size, experiment.target.sigma
-        )
-        dtype = AUTOCAST.get(experiment.train.precision)
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            prediction = self.step_model(images)
-        loss = mse_loss(prediction, target, weights)
+        loss = batch_loss(self.step_model, batch, self.experiment, step, self.device)
         if not loss.isfinite():
             raise PoseError(
                 f"{self._name()}: loss is {loss.item()} in epoch {self._number()}, step"
@@ -169,7 +158,7 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         state = {
-            "experiment": self.experiment.model_dump_json(exclude={"test"}),
+            "experiment": self.experiment.model_dump_json(),
             "position": vars(self.position),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -184,7 +173,7 @@ class Trainer:
         state = checkpoint.load_latest(self.run_dir, self.device)
         if state is None:
             return
-        if state["experiment"] != self.experiment.model_dump_json(exclude={"test"}):
+        if state["experiment"] != self.experiment.model_dump_json():
             raise PoseError(f"{self.run_dir} holds another experiment's run; choose another folder")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

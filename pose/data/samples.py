@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pose.config import Dataset
+from pose.data import layout
 from pose.data.crop import PIXEL_STD, box_scale
 from pose.data.keypoints import COCO, MPII, KeypointSet
 from pose.errors import PoseError
@@ -69,24 +70,13 @@ def open_split(
     Raises PoseError for missing folders and malformed records.
     """
     root = Path(data_root)
-    if not root.is_dir():
-        raise PoseError(f"data_root {root}: no such folder; set data_root to the {dataset} data")
+    images = layout.images(dataset, root, split)
+    annotations = layout.annotations(dataset, root, split)
     if dataset == "mpii":
-        annotations = root / "annot" / {"train": "train.json", "val": "valid.json"}[split]
-        return load_mpii(annotations, _folder(root, "images"), input_size)
-    annotations = root / "annotations" / f"person_keypoints_{split}2017.json"
-    images = _folder(root, f"{split}2017", f"images/{split}2017")
+        return load_mpii(annotations, images, input_size)
     if detections is not None:
         return load_detections(Path(detections), annotations, images, input_size)
     return load_coco(annotations, images, input_size)
-
-
-def _folder(root: Path, *candidates: str) -> Path:
-    for candidate in candidates:
-        if (root / candidate).is_dir():
-            return root / candidate
-    names = " or ".join(candidates)
-    raise PoseError(f"data_root {root}: no folder {names}; put the images there")
 
 
 def load_coco(annotations: Path, images: Path, input_size: tuple[int, int]) -> Samples:

@@ -6,19 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from pose.config import Experiment
+from pose.data.layout import ground_truth
 from pose.evaluation import coco
 from pose.evaluation.pckh import pckh, read_ground_truth
 from pose.evaluation.predictions import Predictions
 
 SCORE = {"coco": "AP", "synthetic": "AP", "mpii": "PCKh@0.5"}
 """The metric, by data set, that drives the learning rate and picks the best epoch."""
-
-
-def ground_truth(dataset: str, data_root: Path) -> Path:
-    """The file that a data set's val split is scored against."""
-    if dataset == "mpii":
-        return data_root / "annot" / "gt_valid.mat"
-    return data_root / "annotations" / "person_keypoints_val2017.json"
 
 
 def score(experiment: Experiment, predictions: Predictions, data_root: Path) -> dict[str, Any]:

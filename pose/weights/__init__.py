@@ -1,6 +1,5 @@
 """Published weights: where they lie, how they are fetched, and how they load into our models."""
 
-from pose.weights.published import PublishedFile, catalogue
 from pose.weights.download import fetch
 from pose.weights.load import (
     convert,
@@ -9,6 +8,7 @@ from pose.weights.load import (
     read_state_dict,
     to_published,
 )
+from pose.weights.published import PublishedFile, catalogue
 
 __all__ = [
     "PublishedFile",

@@ -18,7 +18,7 @@ from pose.errors import PoseError
 from pose.weights.published import published_file
 
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of the file
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # bytes; what a broken transfer loses at most
 
 
 def fetch(name: str, cache: Path | None = None, base_url: str | None = None) -> Path:

@@ -16,8 +16,8 @@ from pose.models import create_model
 from pose.models.backbone import EffNet
 from pose.models.eeffpose import PoseNet
 from pose.weights import eeffpose
-from pose.weights.published import published_file
 from pose.weights.download import fetch
+from pose.weights.published import published_file
 
 # Class of model -> the module that knows the names and shapes of its published tensors, by
 # original_key(model, key), to_original(key, tensor) and from_original(key, tensor).

@@ -1,0 +1,34 @@
+"""One training step's mathematics: from a batch of crops to the loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pose.config import Experiment
+from pose.heatmap import gaussian_targets, mse_loss, normalise
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def batch_loss(
+    model: nn.Module,
+    batch: dict[str, Tensor],
+    experiment: Experiment,
+    step: int,
+    device: torch.device,
+) -> Tensor:
+    """The loss (scalar) of ``batch``, as :class:`pose.data.dataset.PoseDataset` makes it.
+
+    Stochastic depth draws from (seed, ``step``) alone, so that a resumed training repeats it.
+    """
+    torch.manual_seed(experiment.seed * 2**32 + step)
+    images = normalise(batch["image"].to(device, non_blocking=True))
+    joints, visible = batch["joints"].to(device), batch["visible"].to(device)
+    target, weights = gaussian_targets(
+        joints, visible, experiment.heatmap_size, experiment.target.sigma
+    )
+    dtype = AUTOCAST.get(experiment.train.precision)
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        prediction = model(images)
+    return mse_loss(prediction, target, weights)

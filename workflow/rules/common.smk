@@ -1,0 +1,178 @@
+"""What the rules share: the checked config, and the functions behind their inputs and parameters."""
+
+import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, workflow.basedir)
+
+from pose.config import experiment as resolve_experiment
+from pose.data import layout
+from pose.data.keypoints import KEYPOINT_SETS
+from pose.errors import PoseError, nearest
+from pose.fingerprint import fingerprint
+
+
+def check_config():
+    """Raise a WorkflowError that names the first mistake in the config."""
+    schema = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())
+    for mistake in Draft202012Validator(schema).iter_errors(dict(config)):
+        where = ".".join(map(str, mistake.path))
+        message = f"{where}: {mistake.message}" if where else mistake.message
+        if mistake.validator == "additionalProperties":
+            unknown = next(key for key in mistake.instance if key not in schema["properties"])
+            message = f"unknown key {unknown!r}{nearest(unknown, schema['properties'])}"
+        raise WorkflowError(f"config: {message}")
+
+
+def resolve_experiments():
+    """Every (model, seed) of the config as an Experiment; mistakes show before anything runs."""
+    try:
+        return {
+            (model, seed): resolve_experiment(
+                model,
+                config["dataset"],
+                tuple(config["input"]),
+                config["protocol"],
+                seed,
+                config.get("overrides"),
+            )
+            for model in config["models"]
+            for seed in config["seeds"]
+        }
+    except PoseError as error:
+        raise WorkflowError(f"config: {error}")
+
+
+check_config()
+
+RESULTS = f"results/{config['name']}"
+DATASET = config["dataset"]
+DATA_ROOT = Path(config["data_root"])
+DETECTIONS = config.get("detections")
+BOXES = ["gt", "det"] if DETECTIONS else ["gt"]
+KEYPOINTS = KEYPOINT_SETS[DATASET]
+EXPERIMENTS = resolve_experiments()
+GPUS = int(config["device"] == "cuda" or config["device"] == "auto" and bool(shutil.which("nvidia-smi")))
+
+# The code whose meaning decides a result: when it changes, the step runs again. Logging,
+# checkpoints and error messages are left out on purpose.
+SCIENCE = {
+    "synthetic_data": ["pose/data/synthetic.py", "pose/data/canvas.py", "pose/data/figure_drawing.py"],
+    "train": [
+        "pose/models/*.py",
+        "pose/training/loader.py",
+        "pose/training/schedule.py",
+        "pose/training/step.py",
+        "pose/heatmap.py",
+        "pose/data/augment.py",
+        "pose/data/crop.py",
+        "pose/data/dataset.py",
+        "pose/data/keypoints.py",
+        "pose/data/samples.py",
+        "pose/evaluation/[!s]*.py",
+    ],
+    "infer": [
+        "pose/models/*.py",
+        "pose/heatmap.py",
+        "pose/data/crop.py",
+        "pose/data/keypoints.py",
+        "pose/data/samples.py",
+        "pose/evaluation/decode.py",
+        "pose/evaluation/flip_test.py",
+    ],
+    "evaluate": ["pose/evaluation/coco.py", "pose/evaluation/oks.py", "pose/evaluation/pckh.py"],
+    "complexity": ["pose/complexity.py", "pose/models/*.py"],
+    "table1": ["analysis/table1.py", "analysis/re*.py", "analysis/reported/*.csv"],
+    "figure1": ["analysis/figure1.py", "analysis/style.py", "analysis/re*.py", "analysis/reported/*.csv"],
+    "figure8": ["analysis/figure8.py", "analysis/style.py", "analysis/results.py"],
+    "overlays": ["analysis/overlays.py", "analysis/style.py"],
+    "released": ["analysis/released.py", "analysis/re*.py", "analysis/reported/*.csv"],
+}
+
+
+def code(step):
+    """A parameter that changes when the meaning of the step's code does."""
+    return fingerprint(*SCIENCE[step])
+
+
+def experiment_of(wildcards):
+    return EXPERIMENTS[wildcards.model, int(wildcards.seed)].model_dump_json()
+
+
+def run_directory(wildcards):
+    """Where a training keeps its checkpoints: one folder for each different experiment."""
+    key = EXPERIMENTS[wildcards.model, int(wildcards.seed)].key()
+    return f"runs/{wildcards.model}/seed{wildcards.seed}/{key}"
+
+
+def data_files(*splits):
+    """Files of the data set whose change matters; images are not listed one by one."""
+    if DATASET == "synthetic":
+        return [config["data_root"]]
+    return [path for split in splits if (path := layout.annotations(DATASET, DATA_ROOT, split)).exists()]
+
+
+def result_files(name, **wildcards):
+    """The file ``name`` of every model and seed of the config."""
+    runs = {"model": config["models"], "seed": config["seeds"]}
+    return expand("<results>/{model}/seed{seed}/" + name, **runs, **wildcards)
+
+
+def detections_argument(wildcards):
+    return f"--detections {shlex.quote(str(DATA_ROOT / DETECTIONS))}" if wildcards.boxes == "det" else ""
+
+
+def scoring_arguments(dataset, data_root, experiment):
+    """The data set and truth that ``pose.evaluate`` scores against, and the protocol's settings."""
+    truth = shlex.quote(str(layout.ground_truth(dataset, Path(data_root))))
+    if dataset == "mpii":
+        return f"mpii --ground-truth {truth}"
+    test = experiment.test
+    return (
+        f"coco --annotations {truth}"
+        f" --rescore-threshold {test.rescore_threshold} --oks-nms {test.oks_nms}"
+    )
+
+
+def evaluation_arguments(wildcards):
+    """What to score against, and the labels that say how the number came about."""
+    experiment = EXPERIMENTS[wildcards.model, int(wildcards.seed)]
+    labels = {
+        "model": wildcards.model,
+        "seed": wildcards.seed,
+        "boxes": wildcards.boxes,
+        "dataset": DATASET,
+        "protocol": experiment.protocol,
+        "input": "{}x{}".format(*experiment.input_size),
+    }
+    label = " ".join(f"--label {key}={shlex.quote(value)}" for key, value in labels.items())
+    return f"{scoring_arguments(DATASET, DATA_ROOT, experiment)} {label}"
+
+
+def check_data():
+    """Raise a WorkflowError of one line when the data are not where the config says."""
+    try:
+        if DATASET != "synthetic":
+            layout.images(DATASET, DATA_ROOT, "val")
+    except PoseError as error:
+        raise WorkflowError(str(error))
+
+
+def whereabouts():
+    """Where the results lie, for the end of a run."""
+    table = Path(RESULTS, "tables/table1.md")
+    return "\n".join(
+        [
+            "",
+            table.read_text() if table.exists() else "",
+            f"Tables    {RESULTS}/tables/   (table1.html, .md, .csv)",
+            f"Figures   {RESULTS}/figures/  (figure1, figure8, overlays_MODEL)",
+        ]
+    )
