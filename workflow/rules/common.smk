@@ -21,12 +21,16 @@ from pose.fingerprint import fingerprint
 
 def check_config():
     """Raise a WorkflowError that names the first mistake in the config."""
-    schema = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())
+    schema = yaml.safe_load(
+        Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text()
+    )
     for mistake in Draft202012Validator(schema).iter_errors(dict(config)):
         where = ".".join(map(str, mistake.path))
         message = f"{where}: {mistake.message}" if where else mistake.message
         if mistake.validator == "additionalProperties":
-            unknown = next(key for key in mistake.instance if key not in schema["properties"])
+            unknown = next(
+                key for key in mistake.instance if key not in schema["properties"]
+            )
             message = f"unknown key {unknown!r}{nearest(unknown, schema['properties'])}"
         raise WorkflowError(f"config: {message}")
 
@@ -54,17 +58,27 @@ check_config()
 
 RESULTS = f"results/{config['name']}"
 DATASET = config["dataset"]
+# Where the data lie, on what device and how fast they are read decides no result: such settings
+# reach the rules as resources, because a changed parameter would run them again.
 DATA_ROOT = Path(config["data_root"])
 DETECTIONS = config.get("detections")
 BOXES = ["gt", "det"] if DETECTIONS else ["gt"]
 KEYPOINTS = KEYPOINT_SETS[DATASET]
 EXPERIMENTS = resolve_experiments()
-GPUS = int(config["device"] == "cuda" or config["device"] == "auto" and bool(shutil.which("nvidia-smi")))
+GPUS = int(
+    config["device"] == "cuda"
+    or config["device"] == "auto"
+    and bool(shutil.which("nvidia-smi"))
+)
 
 # The code whose meaning decides a result: when it changes, the step runs again. Logging,
 # checkpoints and error messages are left out on purpose.
 SCIENCE = {
-    "synthetic_data": ["pose/data/synthetic.py", "pose/data/canvas.py", "pose/data/figure_drawing.py"],
+    "synthetic_data": [
+        "pose/data/synthetic.py",
+        "pose/data/canvas.py",
+        "pose/data/figure_drawing.py",
+    ],
     "train": [
         "pose/models/*.py",
         "pose/training/loader.py",
@@ -87,10 +101,19 @@ SCIENCE = {
         "pose/evaluation/decode.py",
         "pose/evaluation/flip_test.py",
     ],
-    "evaluate": ["pose/evaluation/coco.py", "pose/evaluation/oks.py", "pose/evaluation/pckh.py"],
+    "evaluate": [
+        "pose/evaluation/coco.py",
+        "pose/evaluation/oks.py",
+        "pose/evaluation/pckh.py",
+    ],
     "complexity": ["pose/complexity.py", "pose/models/*.py"],
     "table1": ["analysis/table1.py", "analysis/re*.py", "analysis/reported/*.csv"],
-    "figure1": ["analysis/figure1.py", "analysis/style.py", "analysis/re*.py", "analysis/reported/*.csv"],
+    "figure1": [
+        "analysis/figure1.py",
+        "analysis/style.py",
+        "analysis/re*.py",
+        "analysis/reported/*.csv",
+    ],
     "figure8": ["analysis/figure8.py", "analysis/style.py", "analysis/results.py"],
     "overlays": ["analysis/overlays.py", "analysis/style.py"],
     "released": ["analysis/released.py", "analysis/re*.py", "analysis/reported/*.csv"],
@@ -116,17 +139,25 @@ def data_files(*splits):
     """Files of the data set whose change matters; images are not listed one by one."""
     if DATASET == "synthetic":
         return [config["data_root"]]
-    return [path for split in splits if (path := layout.annotations(DATASET, DATA_ROOT, split)).exists()]
+    return [
+        path
+        for split in splits
+        if (path := layout.annotations(DATASET, DATA_ROOT, split)).exists()
+    ]
 
 
 def result_files(name, **wildcards):
     """The file ``name`` of every model and seed of the config."""
     runs = {"model": config["models"], "seed": config["seeds"]}
-    return expand("<results>/{model}/seed{seed}/" + name, **runs, **wildcards)
+    return expand(f"<results>/{{model}}/seed{{seed}}/{name}", **runs, **wildcards)
 
 
 def detections_argument(wildcards):
-    return f"--detections {shlex.quote(str(DATA_ROOT / DETECTIONS))}" if wildcards.boxes == "det" else ""
+    return (
+        f"--detections {shlex.quote(str(DATA_ROOT / DETECTIONS))}"
+        if wildcards.boxes == "det"
+        else ""
+    )
 
 
 def scoring_arguments(dataset, data_root, experiment):
@@ -152,7 +183,9 @@ def evaluation_arguments(wildcards):
         "protocol": experiment.protocol,
         "input": "{}x{}".format(*experiment.input_size),
     }
-    label = " ".join(f"--label {key}={shlex.quote(value)}" for key, value in labels.items())
+    label = " ".join(
+        f"--label {key}={shlex.quote(value)}" for key, value in labels.items()
+    )
     return f"{scoring_arguments(DATASET, DATA_ROOT, experiment)} {label}"
 
 

@@ -16,14 +16,14 @@ rule table1:
             category="Tables",
             labels={"table": "1", "shows": "the eight orders"},
         ),
-    params:
-        code=code("table1"),
     log:
         "<results>/logs/table1.log",
     benchmark:
         "<results>/benchmarks/table1.tsv"
     conda:
         "../../environment.yml"
+    params:
+        code=code("table1"),
     shell:
         "python -m analysis.table1 --metrics {input.metrics} --complexity {input.complexity}"
         " --output-dir $(dirname {output.csv}) > {log} 2>&1"
@@ -41,14 +41,14 @@ rule figure1:
             category="Figures",
             labels={"figure": "1", "shows": "AP against parameters"},
         ),
-    params:
-        code=code("figure1"),
     log:
         "<results>/logs/figure1.log",
     benchmark:
         "<results>/benchmarks/figure1.tsv"
     conda:
         "../../environment.yml"
+    params:
+        code=code("figure1"),
     shell:
         "python -m analysis.figure1 --metrics {input.metrics} --complexity {input.complexity}"
         " --output-dir $(dirname {output.svg}) > {log} 2>&1"
@@ -65,14 +65,14 @@ rule figure8:
             category="Figures",
             labels={"figure": "8", "shows": "convergence and learning rate"},
         ),
-    params:
-        code=code("figure8"),
     log:
         "<results>/logs/figure8.log",
     benchmark:
         "<results>/benchmarks/figure8.tsv"
     conda:
         "../../environment.yml"
+    params:
+        code=code("figure8"),
     shell:
         "python -m analysis.figure8 --logs {input} --output-dir $(dirname {output.svg}) > {log} 2>&1"
 
@@ -80,7 +80,7 @@ rule figure8:
 rule overlays:
     input:
         data_files("val"),
-        predictions="<results>/{model}/seed" + str(config["seeds"][0]) + "/predictions_gt.npz",
+        predictions=f"<results>/{{model}}/seed{config['seeds'][0]}/predictions_gt.npz",
     output:
         report(
             "<results>/figures/overlays_{model}.png",
@@ -88,15 +88,17 @@ rule overlays:
             category="Predictions",
             labels={"model": "{model}"},
         ),
-    params:
-        dataset=DATASET,
-        code=code("overlays"),
     log:
         "<results>/logs/overlays/{model}.log",
     benchmark:
         "<results>/benchmarks/overlays/{model}.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        data_root=str(DATA_ROOT),
+    params:
+        dataset=DATASET,
+        code=code("overlays"),
     shell:
         "python -m analysis.overlays --dataset {params.dataset} --predictions {input.predictions}"
-        " --data-root {DATA_ROOT:q} --output {output} > {log} 2>&1"
+        " --data-root {resources.data_root:q} --output {output} > {log} 2>&1"

@@ -7,22 +7,24 @@ rule train:
     output:
         weights="<results>/{model}/seed{seed}/weights.safetensors",
         log="<results>/{model}/seed{seed}/training.jsonl",
-    params:
-        experiment=experiment_of,
-        run_dir=run_directory,
-        code=code("train"),
     log:
         "<results>/logs/train/{model}-seed{seed}.log",
     benchmark:
         "<results>/benchmarks/train/{model}-seed{seed}.tsv"
-    threads: 1
-    resources:
-        gpu=GPUS,
     retries: 1
     conda:
         "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=GPUS,
+        device=config["device"],
+        data_root=str(DATA_ROOT),
+    params:
+        experiment=experiment_of,
+        run_dir=run_directory,
+        code=code("train"),
     shell:
         "python -m pose.train --experiment {params.experiment:q}"
-        " --data-root {DATA_ROOT:q} --run-dir {params.run_dir}"
+        " --data-root {resources.data_root:q} --run-dir {params.run_dir}"
         " --weights {output.weights} --log {output.log}"
-        " --device {config[device]} --workers $(({threads} - 1)) 2>&1 | tee {log}"
+        " --device {resources.device} --workers $(({threads} - 1)) 2>&1 | tee {log}"

@@ -1,0 +1,52 @@
+# make demo    the whole benchmark on rendered people: minutes on a laptop
+# make test    the tests
+# Everything runs in .venv, which is made from requirements.lock on first use.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
+DEMO := results/demo
+
+.PHONY: demo test test-all lint lock setup clean
+
+demo: setup
+	$(SNAKEMAKE) --cores all --quiet rules
+	@test $(DEMO)/report.zip -nt $(DEMO)/tables/table1.html || \
+		$(SNAKEMAKE) --report $(DEMO)/report.zip --quiet
+	@echo "Tables   $(DEMO)/tables/table1.html (.md, .csv)"
+	@echo "Figures  $(DEMO)/figures/ (figure1, figure8, overlays_MODEL)"
+	@echo "Report   $(DEMO)/report.zip"
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-all: setup
+	$(BIN)/python -m pytest -m ""
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(SNAKEMAKE) --lint
+
+setup: $(VENV)/.installed
+
+# xtcocotools is built here against the installed numpy: its wheels want numpy 1. Without a C
+# compiler all else still works, and whoever asks for that evaluator is told.
+$(VENV)/.installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--no-binary xtcocotools xtcocotools==1.14.3 \
+		|| echo "xtcocotools could not be built (is a C compiler installed?); going on without it"
+	@touch $@
+
+# After a change of pyproject.toml.
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --quiet \
+		--no-annotate --custom-compile-command "make lock" -o requirements.lock
+
+clean:
+	rm -rf $(VENV) $(DEMO)
