@@ -4,8 +4,10 @@ snakemake --cores all                                  the demo (config/config.y
 snakemake --cores 8 --configfile config/coco.yaml      the paper's Table 1 on COCO
 """
 
+# Only where no other is given: Snakemake would merge the two, and the demo's settings leak.
+if not workflow.config_settings.configfiles:
 
-configfile: "config/config.yaml"
+    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"

@@ -1,5 +1,6 @@
 """What the rules share: the checked config, and the functions behind their inputs and parameters."""
 
+import csv
 import json
 import shlex
 import shutil
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator
-from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
@@ -19,12 +19,25 @@ from pose.errors import PoseError, nearest
 from pose.fingerprint import fingerprint
 
 
+def stop(message):
+    """End Snakemake with one line, before anything runs."""
+    sys.exit(f"error: {message}")
+
+
+def typed(value):
+    """``value`` with numbers as numbers: Snakemake reads the lists of --config as text."""
+    if isinstance(value, dict):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
 def check_config():
-    """Raise a WorkflowError that names the first mistake in the config."""
-    schema = yaml.safe_load(
-        Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text()
-    )
-    for mistake in Draft202012Validator(schema).iter_errors(dict(config)):
+    """Stop at the first mistake in the config, named with the nearest thing that is known."""
+    schema = Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text()
+    schema = yaml.safe_load(schema)
+    for mistake in Draft202012Validator(schema).iter_errors(config):
         where = ".".join(map(str, mistake.path))
         message = f"{where}: {mistake.message}" if where else mistake.message
         if mistake.validator == "additionalProperties":
@@ -32,7 +45,14 @@ def check_config():
                 key for key in mistake.instance if key not in schema["properties"]
             )
             message = f"unknown key {unknown!r}{nearest(unknown, schema['properties'])}"
-        raise WorkflowError(f"config: {message}")
+        stop(f"config: {message}")
+    with Path(workflow.basedir, "config/models.tsv").open() as sheet:
+        known = [row["model"] for row in csv.DictReader(sheet, delimiter="\t")]
+    for model in config["models"]:
+        if model not in known:
+            stop(
+                f"config: unknown model {model!r}{nearest(model, known)}; see config/models.tsv"
+            )
 
 
 def resolve_experiments():
@@ -51,9 +71,10 @@ def resolve_experiments():
             for seed in config["seeds"]
         }
     except PoseError as error:
-        raise WorkflowError(f"config: {error}")
+        stop(f"config: {error}")
 
 
+config = typed(config)
 check_config()
 
 RESULTS = f"results/{config['name']}"
@@ -73,6 +94,13 @@ GPUS = int(
 
 # The code whose meaning decides a result: when it changes, the step runs again. Logging,
 # checkpoints and error messages are left out on purpose.
+EEFFPOSE = [
+    "pose/models/backbone.py",
+    "pose/models/eeffpose.py",
+    "pose/models/fusion.py",
+    "pose/models/head.py",
+    "pose/models/neck.py",
+]
 SCIENCE = {
     "synthetic_data": [
         "pose/data/synthetic.py",
@@ -80,7 +108,7 @@ SCIENCE = {
         "pose/data/figure_drawing.py",
     ],
     "train": [
-        "pose/models/*.py",
+        *EEFFPOSE,
         "pose/training/loader.py",
         "pose/training/schedule.py",
         "pose/training/step.py",
@@ -90,10 +118,10 @@ SCIENCE = {
         "pose/data/dataset.py",
         "pose/data/keypoints.py",
         "pose/data/samples.py",
-        "pose/evaluation/[!s]*.py",
+        "pose/evaluation/*.py",
     ],
     "infer": [
-        "pose/models/*.py",
+        *EEFFPOSE,
         "pose/heatmap.py",
         "pose/data/crop.py",
         "pose/data/keypoints.py",
@@ -106,7 +134,7 @@ SCIENCE = {
         "pose/evaluation/oks.py",
         "pose/evaluation/pckh.py",
     ],
-    "complexity": ["pose/complexity.py", "pose/models/*.py"],
+    "complexity": ["pose/complexity.py", *EEFFPOSE],
     "table1": ["analysis/table1.py", "analysis/re*.py", "analysis/reported/*.csv"],
     "figure1": [
         "analysis/figure1.py",
@@ -190,12 +218,12 @@ def evaluation_arguments(wildcards):
 
 
 def check_data():
-    """Raise a WorkflowError of one line when the data are not where the config says."""
+    """Stop when the data are not where the config says; a dry run plans without them."""
     try:
         if DATASET != "synthetic":
             layout.images(DATASET, DATA_ROOT, "val")
     except PoseError as error:
-        raise WorkflowError(str(error))
+        stop(error)
 
 
 def whereabouts():

@@ -1,0 +1,154 @@
+"""The plan that Snakemake makes, and how it answers mistakes."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pose.models import list_models
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A clean tree: what git would check out, and no results."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for part in (
+        "Snakefile",
+        "analysis",
+        "config",
+        "environment.yml",
+        "pose",
+        "profiles",
+        "workflow",
+    ):
+        (folder / part).symlink_to(ROOT / part)
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+
+
+def plan(folder: Path, *arguments: str) -> dict[str, int]:
+    """How many jobs of each rule a dry run announces."""
+    done = snakemake(folder, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    stats = done.stdout.rsplit("Job stats:", 1)[1].split("\n\n")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
+
+
+def test_the_bare_command_plans_the_eight_trainings(checkout):
+    jobs = plan(checkout)
+    assert jobs["train"] == 8
+    assert jobs["infer"] == jobs["evaluate"] == 16  # ground-truth and detector boxes
+    assert jobs["total"] == 54
+
+
+def test_seeds_multiply_the_trainings(checkout):
+    assert plan(checkout, "--config", "seeds=[0, 1, 2]")["train"] == 24
+
+
+def test_a_real_data_set_is_planned_from_its_folder_alone(checkout, test_data):
+    for name, boxes in (("mpii_mini", 1), ("coco_mini", 1)):
+        config = (
+            "--configfile",
+            f"config/{name}.yaml",
+            "--config",
+            f"data_root={test_data / name}",
+        )
+        jobs = plan(checkout, *config)
+        assert jobs["train"] == 2
+        assert jobs["evaluate"] == 2 * boxes
+        assert "synthetic_data" not in jobs
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("modles=[]", "unknown key 'modles' (did you mean 'models'?)"),
+        ("input=[64, 50]", "input_size: both sides must be multiples of 4"),
+        (
+            "protocol=releasd",
+            "protocol: 'releasd' is not one of ['released', 'controlled', 'paper']",
+        ),
+        ("overrides={train: {epoch: 3}}", "unknown key 'train.epoch' (did you mean 'epochs'?)"),
+        ("models=[eeffpose-p0-order9]", "unknown model 'eeffpose-p0-order9' (did you mean"),
+    ],
+)
+def test_a_mistake_in_the_config_is_named_in_one_line(checkout, setting, message):
+    done = snakemake(checkout, "--dry-run", "--config", setting)
+    assert done.returncode != 0
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert message in line
+
+
+def test_a_missing_data_folder_stops_the_run_before_it_starts(checkout):
+    config = ("--configfile", "config/coco_mini.yaml", "--config", "data_root=/no/such/folder")
+    done = snakemake(checkout, "--cores", "1", *config)
+    assert done.returncode != 0
+    assert "error: data_root /no/such/folder: no such folder" in done.stderr.splitlines()[-1]
+    assert not (checkout / "results/coco_mini/eeffpose-p0-order1").exists()
+
+
+def test_every_rule_can_be_logged_timed_and_run_elsewhere():
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            if "shell:" in rule:
+                for directive in ("log:", "benchmark:", "conda:"):
+                    assert directive in rule, f"{path.name}: {rule.splitlines()[0]} {directive}"
+
+
+def test_both_environments_name_the_same_packages():
+    def name(requirement: str) -> str:
+        return re.match(r"[A-Za-z0-9_-]+", requirement)[0].lower()
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    listed = {name(r) for part in (project["dependencies"], *extras.values()) for r in part}
+    *conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    environment = {name(r) for r in (*conda, *pip["pip"])} - {"python", "pip"}
+    assert environment == listed
+
+
+def test_the_labels_of_a_result_reveal_every_overridden_setting(checkout):
+    done = snakemake(checkout, "--dry-run", "--printshellcmds", "--quiet", "progress")
+    command = next(line for line in done.stdout.splitlines() if "pose.train" in line)
+    experiment = json.loads(re.search(r"--experiment '(.*?)' --data-root", command)[1])
+    overrides = yaml.safe_load((ROOT / "config/config.yaml").read_text())["overrides"]
+    for part, settings in overrides.items():
+        for key, value in settings.items():
+            assert experiment[part][key] == value
+            assert f"{key}={value}" in experiment["protocol"]
+
+
+def test_the_model_sheet_lists_the_registry():
+    with (ROOT / "config/models.tsv").open() as sheet:
+        listed = [row["model"] for row in csv.DictReader(sheet, delimiter="\t")]
+    assert listed == list_models()
+
+
+def test_the_demos_settings_do_not_leak_into_another_config(checkout):
+    done = snakemake(
+        checkout,
+        "--dry-run",
+        "--printshellcmds",
+        "--configfile",
+        "config/coco.yaml",
+        "--config",
+        "device=cpu",
+    )
+    commands = [line for line in done.stdout.splitlines() if "-m pose.train" in line]
+    assert len(commands) == 8
+    assert all('"protocol":"released"' in c and '"init":"effdet_coco"' in c for c in commands)
