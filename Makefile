@@ -14,9 +14,9 @@ demo: setup
 	$(SNAKEMAKE) --cores all --quiet rules
 	@test $(DEMO)/report.zip -nt $(DEMO)/tables/table1.html || \
 		$(SNAKEMAKE) --report $(DEMO)/report.zip --quiet
-	@echo "Tables   $(DEMO)/tables/table1.html (.md, .csv)"
-	@echo "Figures  $(DEMO)/figures/ (figure1, figure8, overlays_MODEL)"
-	@echo "Report   $(DEMO)/report.zip"
+	@echo "Tables    $(DEMO)/tables/   (table1.html, .md, .csv)"
+	@echo "Figures   $(DEMO)/figures/  (figure1, figure8, overlays_MODEL)"
+	@echo "Report    $(DEMO)/report.zip"
 
 test: setup
 	$(BIN)/python -m pytest

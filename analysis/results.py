@@ -31,15 +31,16 @@ def order_of(model: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def read_metrics(files: Iterable[Path]) -> pd.DataFrame:
+def read_metrics(files: Iterable[Path], *keys: str) -> pd.DataFrame:
     """A row per ``metrics_*.json``: its flat keys, and ``order`` (nullable integer).
 
-    Raises PoseError for a file that is missing, malformed or lacks a key of ``METRIC_KEYS``.
+    Raises PoseError for a file that is missing, malformed or lacks one of ``METRIC_KEYS``
+    and ``keys``.
     """
     rows = []
     for file in files:
         row = _object(read_json(file), str(file))
-        _require(row, METRIC_KEYS, str(file))
+        _require(row, (*METRIC_KEYS, *keys), str(file))
         _require(row, () if PCKH in row else ("AP", "AR", "evaluator", "images"), str(file))
         rows.append(MPII_ROW | row | {"order": order_of(row["model"])})
     return _percent(pd.DataFrame(rows).astype({"order": "Int64"}))

@@ -8,19 +8,17 @@ HTML have a row per order, with mean ± standard deviation where there are sever
 from __future__ import annotations
 
 import argparse
-from html import escape
 from pathlib import Path
 
 import pandas as pd
 
-from analysis import reported
+from analysis import reported, tables
 from analysis.results import PCKH, describe, is_full_coco, read_complexity, read_metrics
 from pose.errors import PoseError, command
 
 PROVENANCE = ["dataset", "input", "protocol", "evaluator"]
 SWITCHES = {f"meme_{part}": f"MEMe {part}" for part in ("backbone", "neck", "head")}
 PAPER = {"AP": "paper AP (COCO val)", "AR": "paper AR (COCO val)"}
-NOT_RUN = "not run"
 
 
 def build(metrics: pd.DataFrame, complexity: pd.DataFrame) -> pd.DataFrame:
@@ -71,7 +69,7 @@ def _cell(column: str, values: pd.Series) -> str:
         return "✓" if values.iloc[0] else "✗"
     if column.startswith("measured"):
         if known.empty:
-            return NOT_RUN
+            return tables.NOT_RUN
         spread = f" ± {known.std():.1f}" if len(known) > 1 else ""
         return f"{known.mean():.1f}{spread}"
     if known.empty:
@@ -103,56 +101,10 @@ def caption(metrics: pd.DataFrame) -> str:
     )
 
 
-def to_html(table: pd.DataFrame, note: str) -> str:
-    """A standalone page: no script, font or style from elsewhere."""
-    head = "".join(f"<th{_css(name)}>{escape(name)}</th>" for name in table)
-    body = "".join(
-        "<tr>" + "".join(f"<td{_css(name)}>{escape(row[name])}</td>" for name in table) + "</tr>\n"
-        for _, row in table.iterrows()
-    )
-    return PAGE.format(caption=escape(note), head=head, body=body)
-
-
-def _css(column: str) -> str:
-    kind = column.split()[0]
-    return f' class="{kind}"' if kind in ("paper", "measured", *PROVENANCE) else ""
-
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>Table 1: ablation of MEMe</title>
-<style>
-body {{ font: 14px/1.45 system-ui, sans-serif; color: #222; margin: 2rem; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-caption {{ text-align: left; max-width: 60rem; padding-bottom: 1rem; }}
-th, td {{ padding: .4rem .7rem; text-align: center; white-space: nowrap; }}
-th {{ border-top: 2px solid #222; border-bottom: 1px solid #222; vertical-align: bottom;
-     white-space: normal; font-weight: 600; max-width: 7rem; }}
-tbody tr:last-child td {{ border-bottom: 2px solid #222; }}
-tbody tr:hover {{ background: #f4f4f4; }}
-.paper {{ background: #eef1f5; }}
-.measured {{ background: #fbeeee; }}
-td.dataset, td.input, td.protocol, td.evaluator {{ color: #666; font-size: .9em; }}
-</style>
-</head>
-<body>
-<table>
-<caption><b>Table 1.</b> {caption}</caption>
-<thead><tr>{head}</tr></thead>
-<tbody>
-{body}</tbody>
-</table>
-</body>
-</html>
-"""
-
-
 def _write_csv(table: pd.DataFrame, file: Path) -> None:
     scores = [column for column in table if column.startswith("measured")]
     runs = table.round(3).astype({**dict.fromkeys(scores, object), "seed": "Int64"})
-    runs[scores] = runs[scores].where(runs[scores].notna(), NOT_RUN)
+    runs[scores] = runs[scores].where(runs[scores].notna(), tables.NOT_RUN)
     runs.to_csv(file, index=False)
 
 
@@ -166,12 +118,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     metrics = read_metrics(options.metrics)
     table = build(metrics, read_complexity(options.complexity))
-    note, text = caption(metrics), summarise(table)
-    options.output_dir.mkdir(parents=True, exist_ok=True)
+    tables.write(summarise(table), options.output_dir, "table1", "Table 1", caption(metrics))
     _write_csv(table, options.output_dir / "table1.csv")
-    markdown = text.to_markdown(index=False, disable_numparse=True)
-    (options.output_dir / "table1.md").write_text(f"**Table 1.** {note}\n\n{markdown}\n")
-    (options.output_dir / "table1.html").write_text(to_html(text, note))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args)
         except PoseError as error:
-            sys.exit(f"error: {error}")
+            # One that crossed from a loader's worker comes wrapped in a traceback; it ends it.
+            line = str(error).splitlines()[-1]
+            sys.exit(f"error: {line.removeprefix(f'{__name__}.PoseError: ')}")
 
     return wrapped

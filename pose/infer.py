@@ -48,8 +48,9 @@ def predict(
                 heatmaps = flip_average(model, images, samples.keypoints, shift)
             else:
                 heatmaps = model(images)
+            index = batch["index"].numpy()  # numpy would take a tensor of one element for a scalar
             boxes = (
-                torch.from_numpy(array[batch["index"]]).to(device)
+                torch.from_numpy(array[index]).to(device)
                 for array in (samples.centers, samples.scales)
             )
             coords, scores = decode(heatmaps, *boxes)

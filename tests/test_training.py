@@ -1,7 +1,11 @@
 """A training can be interrupted anywhere and ends as if it had not been."""
 
 import json
+import re
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +25,7 @@ from pose.training import checkpoint
 from pose.training.loader import EpochBatches, training_loader
 from pose.training.schedule import Schedule
 
+ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 TIMES = {"images_per_second", "seconds", "validation_seconds"}
 
@@ -139,6 +144,21 @@ def test_a_loss_that_is_not_finite_names_the_samples_and_keeps_the_last_checkpoi
     with pytest.raises(PoseError, match=r"loss is nan in epoch 0, step 0, .*samples \[\d+"):
         trainer._train_epoch()
     assert sorted(tmp_path.glob("checkpoint-*.pt")) == kept
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_corrupt_image_ends_the_training_in_one_line(data_root, tmp_path, workers):
+    damaged = tmp_path / "data"
+    shutil.copytree(data_root, damaged)
+    for image in (damaged / "train2017").iterdir():
+        image.write_bytes(image.read_bytes()[:500])
+    command = [sys.executable, "-m", "pose.train", "--data-root", damaged, "--device", "cpu"]
+    command += ["--experiment", small_experiment().model_dump_json(), "--workers", workers]
+    command += ["--run-dir", tmp_path / "run", "--weights", tmp_path / "w", "--log", tmp_path / "l"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: image \S+\.jpg: truncated JPEG; fetch it again\n", done.stderr)
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_failing_write_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):

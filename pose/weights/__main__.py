@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pose import weights
 from pose.errors import command
-from pose.weights import catalogue, convert, fetch
 from pose.weights.download import cached_path
 
 
@@ -23,15 +23,15 @@ def main() -> None:
     args = parser.parse_args()
 
     if args.action == "list":
-        for name, file in catalogue().items():
+        for name, file in weights.catalogue().items():
             state = "cached" if cached_path(name).exists() else "not fetched"
             print(f"{name:24} {file.model:20} {file.dataset:15} {file.input:8} {state}")
     elif args.action == "fetch":
-        names = catalogue() if args.names == ["all"] else args.names
+        names = weights.catalogue() if args.names == ["all"] else args.names
         for name in names:
-            print(fetch(name))
+            print(weights.fetch(name))
     else:
-        convert(args.name, args.output)
+        weights.convert(args.name, args.output)
 
 
 if __name__ == "__main__":

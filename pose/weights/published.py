@@ -50,6 +50,11 @@ def catalogue() -> dict[str, PublishedFile]:
         return {row["name"]: PublishedFile(**row) for row in csv.DictReader(file)}
 
 
+def checkpoints() -> list[PublishedFile]:
+    """The published whole models, in the catalogue's order; the other files are backbones."""
+    return [file for file in catalogue().values() if file.input]
+
+
 def published_file(name: str) -> PublishedFile:
     """The file of that name; PoseError for an unknown one."""
     if name not in catalogue():

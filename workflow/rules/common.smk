@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator
+from tabulate import tabulate
 
 sys.path.insert(0, workflow.basedir)
 
@@ -134,17 +135,18 @@ SCIENCE = {
         "pose/evaluation/oks.py",
         "pose/evaluation/pckh.py",
     ],
+    "convert": ["pose/weights/eeffpose.py", "pose/weights/load.py"],
     "complexity": ["pose/complexity.py", *EEFFPOSE],
-    "table1": ["analysis/table1.py", "analysis/re*.py", "analysis/reported/*.csv"],
+    "table1": ["analysis/table*.py", "analysis/re[ps]*.py", "analysis/reported/*.csv"],
     "figure1": [
         "analysis/figure1.py",
         "analysis/style.py",
-        "analysis/re*.py",
+        "analysis/re[ps]*.py",
         "analysis/reported/*.csv",
     ],
     "figure8": ["analysis/figure8.py", "analysis/style.py", "analysis/results.py"],
     "overlays": ["analysis/overlays.py", "analysis/style.py"],
-    "released": ["analysis/released.py", "analysis/re*.py", "analysis/reported/*.csv"],
+    "released": ["analysis/tables.py", "analysis/re*.py", "analysis/reported/*.csv"],
 }
 
 
@@ -188,33 +190,33 @@ def detections_argument(wildcards):
     )
 
 
-def scoring_arguments(dataset, data_root, experiment):
-    """The data set and truth that ``pose.evaluate`` scores against, and the protocol's settings."""
-    truth = shlex.quote(str(layout.ground_truth(dataset, Path(data_root))))
-    if dataset == "mpii":
-        return f"mpii --ground-truth {truth}"
-    test = experiment.test
-    return (
-        f"coco --annotations {truth}"
-        f" --rescore-threshold {test.rescore_threshold} --oks-nms {test.oks_nms}"
-    )
-
-
-def evaluation_arguments(wildcards):
+def scoring_arguments(experiment, data_root, seed, boxes, **labels):
     """What to score against, and the labels that say how the number came about."""
-    experiment = EXPERIMENTS[wildcards.model, int(wildcards.seed)]
     labels = {
-        "model": wildcards.model,
-        "seed": wildcards.seed,
-        "boxes": wildcards.boxes,
-        "dataset": DATASET,
+        "model": experiment.model,
+        "seed": seed,
+        "boxes": boxes,
+        "dataset": experiment.dataset,
         "protocol": experiment.protocol,
         "input": "{}x{}".format(*experiment.input_size),
+        **labels,
     }
     label = " ".join(
         f"--label {key}={shlex.quote(value)}" for key, value in labels.items()
     )
-    return f"{scoring_arguments(DATASET, DATA_ROOT, experiment)} {label}"
+    truth = shlex.quote(str(layout.ground_truth(experiment.dataset, data_root)))
+    if experiment.dataset == "mpii":
+        return f"mpii --ground-truth {truth} {label}"
+    test = experiment.test
+    return (
+        f"coco --annotations {truth}"
+        f" --rescore-threshold {test.rescore_threshold} --oks-nms {test.oks_nms} {label}"
+    )
+
+
+def evaluation_arguments(wildcards):
+    experiment = EXPERIMENTS[wildcards.model, int(wildcards.seed)]
+    return scoring_arguments(experiment, DATA_ROOT, wildcards.seed, wildcards.boxes)
 
 
 def check_data():
@@ -226,14 +228,16 @@ def check_data():
         stop(error)
 
 
-def whereabouts():
-    """Where the results lie, for the end of a run."""
-    table = Path(RESULTS, "tables/table1.md")
-    return "\n".join(
-        [
-            "",
-            table.read_text() if table.exists() else "",
-            f"Tables    {RESULTS}/tables/   (table1.html, .md, .csv)",
-            f"Figures   {RESULTS}/figures/  (figure1, figure8, overlays_MODEL)",
+def summary():
+    """What was measured and where the rest lies, for the end of a run."""
+    if "released" in workflow.dag_settings.targets:
+        return f"\nTable: {RESULTS}/tables (released.html, .md, .csv)\n"
+    shown = ""
+    table = Path(RESULTS, "tables/table1.csv")
+    if table.exists():
+        rows = list(csv.DictReader(table.open()))
+        columns = [
+            c for c in rows[0] if c in ("order", "seed") or c.startswith("measured")
         ]
-    )
+        shown = tabulate([[row[c] for c in columns] for row in rows], headers=columns)
+    return f"\n{shown}\n\nTables and figures: {RESULTS}/tables, {RESULTS}/figures\n"

@@ -1,0 +1,145 @@
+"""The authors' checkpoints: the paper's score, the one recomputed here, and the difference.
+
+One row per published checkpoint, with every score in percent. What was not evaluated says so, and
+so does a row that was evaluated on a part of the val set only.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import reported, tables
+from analysis.results import COCO_VAL_IMAGES, PCKH, read_metrics
+from pose.errors import PoseError, command
+from pose.weights.published import checkpoints, published_file
+
+# Score -> the boxes with which it is recomputed; MPII's are part of the data set.
+SCORES = {"AP": ("gt", "det"), "AR": ("gt", "det"), PCKH: ("gt",)}
+# Data set -> its name, and how many of what the paper's val set has.
+VAL = {"coco": ("COCO val2017", COCO_VAL_IMAGES, "images"), "mpii": ("MPII val", 2958, "persons")}
+
+
+def build(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The table with a row per published checkpoint; NaN where nothing applies or was run.
+
+    Raises PoseError for metrics of an unknown checkpoint, and for two of the same kind.
+    """
+    ours = {boxes: _measured(metrics, boxes) for boxes in ("gt", "det")}
+    published = _published()
+    table = published[["input"]].copy()
+    for score, kinds in SCORES.items():
+        table[f"paper {score}"] = published[score]
+        for boxes in kinds:
+            what = f"{score}, {boxes} boxes"
+            table[f"recomputed {what}"] = ours[boxes][score]
+            table[f"difference {what}"] = ours[boxes][score] - published[score]
+    for boxes, frame in ours.items():
+        table[f"persons, {boxes} boxes"] = frame["persons"].astype("Int64")
+    either = ours["gt"].combine_first(ours["det"])
+    table["images"] = either["images"].astype("Int64")
+    table["val set"] = either.apply(_val_set, axis="columns")
+    table[["protocol", "evaluator"]] = either[["protocol", "evaluator"]]
+    return table.reset_index()
+
+
+def _measured(metrics: pd.DataFrame, boxes: str) -> pd.DataFrame:
+    """The metrics of one kind of boxes, with a row for every published checkpoint."""
+    ours = metrics[metrics["boxes"] == boxes].set_index("checkpoint")
+    for name in ours.index:
+        published_file(name)
+    for name in ours.index[ours.index.duplicated()]:
+        raise PoseError(f"two metrics files for {name}, {boxes} boxes")
+    columns = ["dataset", *SCORES, "persons", "images", "protocol", "evaluator"]
+    return ours.reindex(index=[file.name for file in checkpoints()], columns=columns)
+
+
+def _published() -> pd.DataFrame:
+    """Model, data set, input and the paper's scores of each checkpoint."""
+    ablation, coco, mpii = reported.ablation(), reported.coco_val(), reported.mpii_val()
+    coco = coco[coco["group"] == "ours"]  # the others' models stand there at several inputs
+    paper = pd.concat(
+        [
+            ablation.assign(
+                model=[f"eeffpose-p0-order{k}" for k in ablation.index], dataset="coco"
+            ),
+            coco.assign(model=coco["method"].str.lower(), dataset="coco"),
+            mpii.assign(model=mpii["method"].str.lower(), dataset="mpii"),
+        ]
+    ).rename(columns={"PCKh50": PCKH})
+    files = pd.DataFrame([vars(file) for file in checkpoints()])
+    known = files[["name", "model", "dataset", "input"]].merge(
+        paper[["model", "dataset", *SCORES]], how="left", validate="many_to_one"
+    )
+    return known.set_index("name").rename_axis("checkpoint")
+
+
+def _val_set(row: pd.Series) -> str:
+    if pd.isna(row["dataset"]):
+        return tables.NOT_RUN
+    name, whole, unit = VAL[row["dataset"]]
+    return name if row[unit] == whole else f"{row[unit]:.0f} of {whole} {unit}"
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as text: one decimal, differences with their sign."""
+    return _mark_not_run(table, table.apply(lambda column: column.map(_format(column.name))))
+
+
+def _mark_not_run(table: pd.DataFrame, shown: pd.DataFrame) -> pd.DataFrame:
+    """Say "not run" where the paper has a score and nothing was recomputed."""
+    for score, kinds in SCORES.items():
+        for boxes in kinds:
+            column = f"recomputed {score}, {boxes} boxes"
+            not_run = table[f"paper {score}"].notna() & table[column].isna()
+            shown[column] = shown[column].astype(object).mask(not_run, tables.NOT_RUN)
+    return shown
+
+
+def _format(column: str) -> Callable[[object], str]:
+    sign = "+" if column.startswith("difference") else ""
+    score = column.startswith(("paper", "recomputed", "difference"))
+
+    def text(value: object) -> str:
+        if pd.isna(value):
+            return "-"
+        return f"{round(value, 1) + 0.0:{sign}.1f}" if score else str(value)  # + 0.0: never -0.0
+
+    return text
+
+
+def caption(table: pd.DataFrame) -> str:
+    """What stands beside what, and which rows may not be compared with the paper."""
+    text = (
+        "The authors' checkpoints. All scores in percent; difference = recomputed - paper. "
+        "Paper: Tables 1, 2 and 4 of Li et al., Sensors 2022, 22, 632, which do not say with which "
+        "boxes COCO's AP was taken; recomputed with ground-truth (gt) and a detector's (det) boxes."
+    )
+    partial = sorted({value for value in table["val set"] if " of " in value})
+    if partial:
+        text += (
+            f" Not the paper's val set: {', '.join(partial)}. "
+            "Such a row must not be compared with the paper; its difference means nothing."
+        )
+    return text
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m analysis.released", description=__doc__)
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
+    parser.add_argument("--output-dir", type=Path, required=True)
+    options = parser.parse_args(arguments)
+
+    table = build(read_metrics(options.metrics, "checkpoint"))
+    title = "Released checkpoints"
+    tables.write(summarise(table), options.output_dir, "released", title, caption(table))
+    numbers = _mark_not_run(table, table.round(3))
+    numbers.to_csv(options.output_dir / "released.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()

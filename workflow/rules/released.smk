@@ -1,0 +1,115 @@
+"""The authors' checkpoints: fetched, evaluated, and tabled beside the paper's numbers.
+
+They stand on ``coco_root`` and ``mpii_root`` alone, so the target runs on top of any config.
+"""
+
+
+include: "common_released.smk"
+
+
+wildcard_constraints:
+    checkpoint="[a-z0-9-]+@(coco|mpii)",
+
+
+rule released:
+    input:
+        "<results>/tables/released.html",
+    localrule: True
+
+
+# One job for all, and one that stops at the first failure: without a network, one line says so.
+# Local, as the nodes of a cluster often reach no network.
+rule fetch_released:
+    output:
+        "<results>/released/fetched.txt",
+    log:
+        "<results>/logs/released/fetch.log",
+    benchmark:
+        "<results>/benchmarks/released/fetch.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        names=[file.name for file in RELEASED],
+    shell:
+        "python -m pose.weights fetch {params.names} 2>&1 > {output} | tee {log}"
+
+
+# The cache is verified again here, so when it was filled does not matter.
+rule convert_released:
+    input:
+        ancient("<results>/released/fetched.txt"),
+    output:
+        "<results>/released/{checkpoint}/weights.safetensors",
+    log:
+        "<results>/logs/released/{checkpoint}-convert.log",
+    benchmark:
+        "<results>/benchmarks/released/{checkpoint}-convert.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        checksum=lambda wildcards: published_file(wildcards.checkpoint).checksum,
+        code=code("convert"),
+    shell:
+        "python -m pose.weights convert --name {wildcards.checkpoint} --output {output} > {log} 2>&1"
+
+
+use rule infer as infer_released with:
+    input:
+        released_annotations,
+        detections=released_detections,
+        weights="<results>/released/{checkpoint}/weights.safetensors",
+    output:
+        "<results>/released/{checkpoint}/predictions_{boxes}.npz",
+    log:
+        "<results>/logs/released/{checkpoint}-infer-{boxes}.log",
+    benchmark:
+        "<results>/benchmarks/released/{checkpoint}-infer-{boxes}.tsv"
+    resources:
+        gpu=GPUS,
+        device=config["device"],
+        data_root=lambda wildcards: str(released_data(wildcards)[1]),
+    params:
+        experiment=lambda wildcards: released_experiment(wildcards).model_dump_json(),
+        detections=released_detections_argument,
+        code=code("infer"),
+
+
+use rule evaluate as evaluate_released with:
+    input:
+        released_truth,
+        predictions="<results>/released/{checkpoint}/predictions_{boxes}.npz",
+    output:
+        "<results>/released/{checkpoint}/metrics_{boxes}.json",
+    log:
+        "<results>/logs/released/{checkpoint}-evaluate-{boxes}.log",
+    benchmark:
+        "<results>/benchmarks/released/{checkpoint}-evaluate-{boxes}.tsv"
+    params:
+        arguments=released_scoring,
+        code=code("evaluate"),
+
+
+rule released_table:
+    input:
+        released_metrics,
+    output:
+        csv="<results>/tables/released.csv",
+        md="<results>/tables/released.md",
+        html=report(
+            "<results>/tables/released.html",
+            caption="../report/released.rst",
+            category="Tables",
+            labels={"table": "released", "shows": "the authors' checkpoints"},
+        ),
+    log:
+        "<results>/logs/released/table.log",
+    benchmark:
+        "<results>/benchmarks/released/table.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        code=code("released"),
+    shell:
+        "python -m analysis.released --metrics {input}"
+        " --output-dir $(dirname {output.csv}) > {log} 2>&1"
