@@ -34,6 +34,10 @@ rule all:
         "<results>/figures/figure1.svg",
         "<results>/figures/figure8.svg",
         expand("<results>/figures/overlays_{model}.png", model=config["models"]),
+        # What they are made from, so that it is made again where it is missing.
+        "<results>/complexity.csv",
+        result_files("training.jsonl"),
+        result_files("metrics_{boxes}.json", boxes=BOXES),
     localrule: True
 
 

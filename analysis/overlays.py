@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     run = run_of(options.predictions)
     title = f"{run['model']}, seed {run['seed']}: persons of the {options.dataset} val split"
     figure = draw(truth, Predictions.load(options.predictions), title)
-    style.save_png(figure, options.output)
+    style.save_png(figure, options.output, dpi=120)  # photographs: a PNG grows fast
 
 
 if __name__ == "__main__":

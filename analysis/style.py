@@ -54,10 +54,10 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     save_png(figure, folder / f"{name}.png")
 
 
-def save_png(figure: Figure, path: Path) -> None:
-    """Write one PNG at 200 dpi, then close the figure."""
+def save_png(figure: Figure, path: Path, dpi: int = 200) -> None:
+    """Write one PNG, then close the figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=200)
+    figure.savefig(path, dpi=dpi)
     plt.close(figure)
 
 

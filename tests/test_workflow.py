@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -54,6 +55,21 @@ def test_the_bare_command_plans_the_eight_trainings(checkout):
     assert jobs["train"] == 8
     assert jobs["infer"] == jobs["evaluate"] == 16  # ground-truth and detector boxes
     assert jobs["total"] == 54
+
+
+def test_a_deleted_evaluation_reruns_what_depends_on_it_and_nothing_else(checkout):
+    folder = checkout.parent / "finished"
+    shutil.copytree(checkout, folder, symlinks=True)
+    outputs = re.findall(r"^    output: (.*)$", snakemake(folder, "-n").stdout, re.MULTILINE)
+    for path in (folder / name for line in outputs for name in line.split(", ")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if path.name == "data" else path.touch()
+    for path in (folder / "results").rglob("*"):
+        os.utime(path, (0, 0))
+    assert "Nothing to be done" in snakemake(folder, "-n").stdout
+
+    (folder / "results/demo/eeffpose-p0-order3/seed0/metrics_gt.json").unlink()
+    assert plan(folder) == {"evaluate": 1, "table1": 1, "figure1": 1, "all": 1, "total": 4}
 
 
 def test_seeds_multiply_the_trainings(checkout):
