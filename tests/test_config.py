@@ -16,7 +16,14 @@ def order(number: int, protocol: str, dataset: str = "coco") -> Experiment:
 def test_released_trains_orders_1_and_2_with_three_times_the_batch():
     sizes = [order(number, "released").train.batch_size for number in range(1, 9)]
     assert sizes == [192, 192, 64, 64, 64, 64, 64, 64]
-    assert order(2, "released").train.precision == "fp16"
+
+
+def test_released_trains_order_2_and_p2_in_half_precision():
+    assert [order(number, "released").train.precision for number in (1, 2, 8)] == [
+        *("fp32", "fp16", "fp32")
+    ]
+    for name in ("eeffpose-p2", "eeffpose-p2-order8"):
+        assert experiment(name, "coco", (384, 288)).train.precision == "fp16"
 
 
 def test_controlled_trains_every_order_alike():
