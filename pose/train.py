@@ -127,7 +127,7 @@ class Trainer:
         metrics = self.validate(self.model)
         record = {
             "epoch": self._number(),
-            "lr": self.schedule.rate,
+            "lr": self.optimizer.param_groups[0]["lr"],  # the last step's
             "loss": position.loss_sum / position.step,
             **metrics,
             "images_per_second": len(self.batches) * self.batches.batch_size / position.seconds,

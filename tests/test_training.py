@@ -108,6 +108,11 @@ def test_an_interrupted_training_ends_bit_equal_to_an_undisturbed_one(data_root,
     assert all(torch.equal(whole[key], broken[key]) for key in whole)
 
 
+def test_the_log_shows_the_rate_that_each_epoch_ended_with(data_root, tmp_path):
+    tiny_trainer(data_root, tmp_path, warmup_epochs=2, epochs=1, lr=0.01).run()
+    assert [epoch["lr"] for epoch in log(tmp_path)] == pytest.approx([0.005, 0.01, 0.01])
+
+
 def test_a_torn_checkpoint_falls_back_to_the_one_before(data_root, tmp_path, capsys):
     tiny_trainer(data_root, tmp_path / "whole").run()
     tiny_trainer(data_root, tmp_path / "torn").run()
