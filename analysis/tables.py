@@ -52,6 +52,7 @@ tbody tr:hover {{ background: #f4f4f4; }}
 .paper {{ background: #eef1f5; }}
 .measured, .recomputed {{ background: #fbeeee; }}
 td.dataset, td.input, td.protocol, td.evaluator {{ color: #666; font-size: .9em; }}
+td.protocol {{ white-space: normal; font-size: .75em; text-align: left; min-width: 16rem; }}
 </style>
 </head>
 <body>
