@@ -16,13 +16,14 @@ from torch import nn
 from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
 from pose.data.samples import Samples, open_split
-from pose.device import progress_bar, select_device
+from pose.device import select_device
 from pose.errors import PoseError, command
 from pose.evaluation.decode import decode
 from pose.evaluation.flip_test import flip_average
 from pose.evaluation.predictions import Predictions
 from pose.heatmap import normalise
 from pose.models import create_model
+from pose.progress import progress_bar
 from pose.training.loader import testing_loader
 
 BATCH_SIZE = 64

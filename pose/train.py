@@ -26,12 +26,13 @@ from torch import nn
 from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
-from pose.device import progress_bar, select_device
+from pose.device import select_device
 from pose.errors import PoseError, command
 from pose.evaluation.score import SCORE, score
 from pose.files import atomic
 from pose.infer import predict
 from pose.models import create_model
+from pose.progress import progress_bar
 from pose.training import checkpoint
 from pose.training.loader import EpochBatches, training_loader
 from pose.training.schedule import Schedule

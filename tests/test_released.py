@@ -15,7 +15,7 @@ import pytest
 import torch
 from reference_fill import manifest, state_dict
 from scipy.io import loadmat, savemat
-from test_workflow import ROOT, plan, snakemake
+from snakemake_cli import ROOT, plan, snakemake
 
 from analysis import released
 from analysis.results import read_metrics

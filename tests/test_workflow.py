@@ -5,17 +5,14 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from snakemake_cli import ROOT, plan, snakemake
 
 from pose.models import list_models
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -33,21 +30,6 @@ def checkout(tmp_path_factory) -> Path:
     ):
         (folder / part).symlink_to(ROOT / part)
     return folder
-
-
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", *arguments]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
-
-
-def plan(folder: Path, *arguments: str) -> dict[str, int]:
-    """How many jobs of each rule a dry run announces."""
-    done = snakemake(folder, "--dry-run", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    stats = done.stdout.rsplit("Job stats:", 1)[1].split("\n\n")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
 
 
 def test_the_bare_command_plans_the_eight_trainings(checkout):
