@@ -1,5 +1,6 @@
 # make demo    the whole benchmark on rendered people: minutes on a laptop
 # make test    the tests
+# make bench   speed against named baselines, results/bench/*.csv: a quarter of an hour
 # Everything runs in .venv, which is made from requirements.lock on first use.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
 DEMO := results/demo
 
-.PHONY: demo test test-all lint lock setup clean
+.PHONY: demo test test-all bench lint lock setup clean
 
 demo: setup
 	$(SNAKEMAKE) --cores all --quiet rules
@@ -23,6 +24,10 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -m ""
+
+bench: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check openvino==2026.4.1
+	$(BIN)/python -m pose.bench --output-dir results/bench
 
 lint: setup
 	$(BIN)/ruff check

@@ -12,6 +12,7 @@ if not workflow.config_settings.configfiles:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/common_code.smk"
 
 
 pathvars:
@@ -19,9 +20,10 @@ pathvars:
 
 
 wildcard_constraints:
-    model="[a-z0-9-]+",
+    run="[a-z0-9-]+",
     seed="[0-9]+",
     boxes="gt|det",
+    number="[234]",
 
 
 report: "workflow/report/workflow.rst"
@@ -30,14 +32,17 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        "<results>/tables/table1.html",
+        "<results>/tables/table1.html" if ablation_runs() else [],
+        expand("<results>/tables/table{number}.html", number=comparisons()),
         "<results>/figures/figure1.svg",
-        "<results>/figures/figure8.svg",
-        expand("<results>/figures/overlays_{model}.png", model=config["models"]),
+        "<results>/figures/figure8.svg" if ablation_runs() else [],
+        "<results>/figures/training.svg",
+        expand("<results>/figures/samples_{run}.png", run=list(RUNS)[:1]),
+        expand("<results>/figures/overlays_{run}.png", run=RUNS),
         # What they are made from, so that it is made again where it is missing.
         "<results>/complexity.csv",
         result_files("training.jsonl"),
-        result_files("metrics_{boxes}.json", boxes=BOXES),
+        result_files("metrics_{boxes}.json"),
     localrule: True
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -19,14 +18,14 @@ from matplotlib.lines import Line2D
 from analysis import style
 from analysis.results import run_of
 from pose.data.crop import PIXEL_STD
+from pose.data.images import read_image
 from pose.data.keypoints import KeypointSet
 from pose.data.samples import Samples, open_split
+from pose.drawing import SIDES, edge_sides, joint_sides, opacities
 from pose.errors import PoseError, command
 from pose.evaluation.predictions import Predictions
 
-SIDES = {"left": "#ff7f0e", "right": "#00b7d4", "centre": "#ffffff"}
 FEWEST_JOINTS = 8  # annotated ones, for the error to mean something
-FULL_SCORE = 0.4  # from here on a joint is drawn opaque
 COLUMNS, PERSONS = 6, 12
 
 
@@ -64,7 +63,7 @@ def draw(truth: Samples, predictions: Predictions, title: str) -> Figure:
     for axes in grid.flat[len(chosen) :]:
         axes.set_axis_off()
     for axes, (own, row, error) in zip(grid.flat, chosen, strict=False):
-        axes.imshow(_read(truth.image_paths[truth.image_index[own]]))
+        axes.imshow(read_image(truth.image_paths[truth.image_index[own]])[..., ::-1])
         draw_skeleton(axes, predictions.keypoints[row], truth.keypoints)
         seen = truth.joints[own][truth.visible[own] > 0]
         axes.scatter(*seen.T, s=14, fc="none", ec="#ffe600", lw=0.7, zorder=4)
@@ -88,27 +87,14 @@ def draw(truth: Samples, predictions: Predictions, title: str) -> Figure:
 
 def draw_skeleton(axes: Axes, joints: np.ndarray, keypoints: KeypointSet) -> None:
     """Draw joints (K, 3): x, y in image pixels and score, coloured by the body's side."""
-    opacity = np.clip(joints[:, 2] / FULL_SCORE, 0.15, 1)
-    sides = [_side(name) for name in keypoints.names]
-    for a, b in keypoints.skeleton:
-        colour = SIDES[sides[a] if sides[a] == sides[b] else "centre"]
+    opacity = opacities(joints[:, 2])
+    for (a, b), side in zip(keypoints.skeleton, edge_sides(keypoints), strict=True):
+        colour = SIDES[side]
         alpha = min(opacity[a], opacity[b])
         axes.plot(*joints[[a, b], :2].T, color="black", lw=2.6, alpha=alpha / 2)
         axes.plot(*joints[[a, b], :2].T, color=colour, lw=1.6, alpha=alpha)
-    colours = [SIDES[side] for side in sides]
+    colours = [SIDES[side] for side in joint_sides(keypoints)]
     axes.scatter(*joints[:, :2].T, s=9, c=colours, alpha=opacity, ec="black", lw=0.4, zorder=3)
-
-
-def _side(joint: str) -> str:
-    side = joint.split("_")[0]
-    return side if side in SIDES else "centre"
-
-
-def _read(path: str) -> np.ndarray:
-    image = cv2.imread(path)
-    if image is None:
-        raise PoseError(f"image {path}: missing or corrupt; fetch it again")
-    return image[..., ::-1]
 
 
 @command

@@ -13,14 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import reported, tables
-from analysis.results import COCO_VAL_IMAGES, PCKH, read_metrics
+from analysis.results import PCKH, read_metrics, val_set
 from pose.errors import PoseError, command
 from pose.weights.published import checkpoints, published_file
 
 # Score -> the boxes with which it is recomputed; MPII's are part of the data set.
 SCORES = {"AP": ("gt", "det"), "AR": ("gt", "det"), PCKH: ("gt",)}
-# Data set -> its name, and how many of what the paper's val set has.
-VAL = {"coco": ("COCO val2017", COCO_VAL_IMAGES, "images"), "mpii": ("MPII val", 2958, "persons")}
 
 
 def build(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -78,10 +76,7 @@ def _published() -> pd.DataFrame:
 
 
 def _val_set(row: pd.Series) -> str:
-    if pd.isna(row["dataset"]):
-        return tables.NOT_RUN
-    name, whole, unit = VAL[row["dataset"]]
-    return name if row[unit] == whole else f"{row[unit]:.0f} of {whole} {unit}"
+    return tables.NOT_RUN if pd.isna(row["dataset"]) else val_set(row)
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:

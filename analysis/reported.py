@@ -32,6 +32,20 @@ def mpii_val() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "table4_mpii_val.csv", dtype=numbers, keep_default_na=False)
 
 
+def comparison(number: int) -> pd.DataFrame:
+    """Table 2, 3 or 4 with ``model`` and ``input`` (HxW): what each row is called here."""
+    ours = pd.read_csv(FOLDER / "models.csv", keep_default_na=False)
+    ours = ours[ours["table"] == number].drop(columns="table")
+    table = {2: coco_val, 3: coco_test_dev, 4: mpii_val}[number]()
+    if number == 4:
+        table = table.assign(backbone="").rename(columns={"PCKh50": "PCKh@0.5"})
+    else:
+        sizes = table[["input_h", "input_w"]].astype(str)
+        table["input"] = sizes["input_h"] + "x" + sizes["input_w"]
+    on = [column for column in ("method", "backbone", "input") if column in table]
+    return table.merge(ours, how="left", on=on, validate="one_to_one")
+
+
 def _comparison(name: str) -> pd.DataFrame:
     integers = {"input_h": int, "input_w": int}
     numbers = ("params_m", "gflops", "AP", "AP50", "AP75", "APM", "APL", "AR")

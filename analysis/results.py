@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,17 @@ from pose.files import read_json
 
 FRACTIONS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 METRIC_KEYS = ("model", "seed", "boxes", "protocol", "input", "dataset", "persons")
-COMPLEXITY_COLUMNS = ("model", "input", "params", "gmacs_fvcore")
+COMPLEXITY_COLUMNS = ("model", "input", "num_keypoints", "params", "gmacs_fvcore")
 PCKH = "PCKh@0.5"
 COCO_VAL_IMAGES = 5000
+# Data set -> its name, and how many of what the paper's val set has.
+VAL = {"coco": ("COCO val2017", COCO_VAL_IMAGES, "images"), "mpii": ("MPII val", 2958, "persons")}
 MPII_ROW = {"evaluator": "pose.evaluation.pckh", "images": None}  # what MPII's files do not say
 
 
 def order_of(model: str) -> int | None:
-    """The ablation order of an EEffPose-P0 model's name; None for any other model."""
-    match = re.fullmatch(r"eeffpose-p0-order([1-8])", model)
+    """The ablation order in the name of an EEffPose-P0 model or of a run; None for any other."""
+    match = re.search(r"eeffpose-p0-order([1-8])", model)
     return int(match[1]) if match else None
 
 
@@ -43,7 +45,8 @@ def read_metrics(files: Iterable[Path], *keys: str) -> pd.DataFrame:
         _require(row, (*METRIC_KEYS, *keys), str(file))
         _require(row, () if PCKH in row else ("AP", "AR", "evaluator", "images"), str(file))
         rows.append(MPII_ROW | row | {"order": order_of(row["model"])})
-    return _percent(pd.DataFrame(rows).astype({"order": "Int64"}))
+    columns = [*METRIC_KEYS, "order"] if not rows else None
+    return _percent(pd.DataFrame(rows, columns=columns).astype({"order": "Int64"}))
 
 
 def read_logs(files: Iterable[Path]) -> pd.DataFrame:
@@ -52,18 +55,34 @@ def read_logs(files: Iterable[Path]) -> pd.DataFrame:
     The path gives the run (:func:`run_of`), the lines give ``epoch``, ``lr`` and the val score.
     Raises PoseError for another kind of path, and for a line that is not such an object.
     """
-    rows = []
+    rows = list(_lines(files, "epoch", "lr"))
+    for where, row in rows:
+        _require(row, () if PCKH in row else ("AP",), where)
+    return _percent(pd.DataFrame([row for _, row in rows]).astype({"order": "Int64"}))
+
+
+def read_performance(files: Iterable[Path]) -> pd.DataFrame:
+    """A row per line of each ``<name>/<run>/seed<k>/performance.jsonl``: loss and speed.
+
+    ``event`` is "steps" or "epoch". Raises PoseError as :func:`read_logs` does.
+    """
+    keys = ("event", "epoch", "loss", "images_per_second", "data_wait_share")
+    return pd.DataFrame([row for _, row in _lines(files, *keys)])
+
+
+def _lines(files: Iterable[Path], *required: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Place and content of every line of the logs, and the run that each is of."""
+    empty = True
     for file in files:
         run = run_of(file)
         for number, line in enumerate(_text(file).splitlines(), 1):
             where = f"{file} line {number}"
             row = _object(_parse(line, where), where)
-            _require(row, ("epoch", "lr"), where)
-            _require(row, () if PCKH in row else ("AP",), where)
-            rows.append(run | row)
-    if not rows:
+            _require(row, required, where)
+            empty = False
+            yield where, run | row
+    if empty:
         raise PoseError("no epoch in any training log: train at least one model first")
-    return _percent(pd.DataFrame(rows).astype({"order": "Int64"}))
 
 
 def read_complexity(file: Path) -> pd.DataFrame:
@@ -81,6 +100,14 @@ def read_complexity(file: Path) -> pd.DataFrame:
     return frame.assign(order=frame["model"].map(order_of).astype("Int64"))
 
 
+def read_sheet(file: Path) -> pd.DataFrame:
+    """``config/models.tsv``, indexed by model, ``reconstruction`` as booleans."""
+    try:
+        return pd.read_csv(file, sep="\t", index_col="model").astype({"reconstruction": bool})
+    except (OSError, KeyError, ValueError) as error:
+        raise PoseError(f"{file}: not the sheet of models ({error})") from None
+
+
 def score_of(frame: pd.DataFrame) -> str:
     """The main score's column: PCKh@0.5 where the frame has it, else AP."""
     return PCKH if PCKH in frame else "AP"
@@ -89,6 +116,14 @@ def score_of(frame: pd.DataFrame) -> str:
 def is_full_coco(metrics: pd.DataFrame) -> bool:
     """Whether every row was measured on the whole of COCO val2017, as the paper's numbers were."""
     return bool(((metrics["dataset"] == "coco") & (metrics["images"] == COCO_VAL_IMAGES)).all())
+
+
+def val_set(row: pd.Series) -> str:
+    """On what a row of metrics was measured: the paper's val set, or which part of it."""
+    if row["dataset"] not in VAL:
+        return f"{row['images']:.0f} {row['dataset']} images"
+    name, whole, unit = VAL[row["dataset"]]
+    return name if row[unit] == whole else f"{row[unit]:.0f} of {whole} {unit}"
 
 
 def describe(metrics: pd.DataFrame) -> str:

@@ -68,10 +68,7 @@ def _cell(column: str, values: pd.Series) -> str:
     if column in SWITCHES.values():
         return "✓" if values.iloc[0] else "✗"
     if column.startswith("measured"):
-        if known.empty:
-            return tables.NOT_RUN
-        spread = f" ± {known.std():.1f}" if len(known) > 1 else ""
-        return f"{known.mean():.1f}{spread}"
+        return tables.mean_and_spread(values)
     if known.empty:
         return "-"
     if column == "seed":

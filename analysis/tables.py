@@ -9,7 +9,16 @@ import pandas as pd
 
 NOT_RUN = "not run"
 SHADED = ("paper", "measured", "recomputed")
-MUTED = ("dataset", "input", "protocol", "evaluator")
+MUTED = ("dataset", "input", "protocol", "evaluator", "reason")
+
+
+def mean_and_spread(scores: pd.Series) -> str:
+    """A score over seeds: ``"57.5"``, ``"57.5 ± 0.4"`` or ``NOT_RUN``."""
+    known = scores.dropna()
+    if known.empty:
+        return NOT_RUN
+    spread = f" ± {known.std():.1f}" if len(known) > 1 else ""
+    return f"{known.mean():.1f}{spread}"
 
 
 def write(table: pd.DataFrame, folder: Path, name: str, title: str, note: str) -> None:
@@ -52,7 +61,8 @@ tbody tr:hover {{ background: #f4f4f4; }}
 .paper {{ background: #eef1f5; }}
 .measured, .recomputed {{ background: #fbeeee; }}
 td.dataset, td.input, td.protocol, td.evaluator {{ color: #666; font-size: .9em; }}
-td.protocol {{ white-space: normal; font-size: .75em; text-align: left; min-width: 16rem; }}
+td.protocol, td.reason {{ white-space: normal; font-size: .75em; text-align: left;
+     min-width: 16rem; }}
 </style>
 </head>
 <body>

@@ -1,4 +1,4 @@
-"""What a model costs: ``python -m pose.complexity MODEL... --input 256x192``.
+"""What models cost: ``python -m pose.complexity MODEL... --input 256x192``.
 
 Parameters: all of them. GMACs: multiply-adds / 1e9 of one forward pass in eval mode with batch 1,
 by fvcore, which also counts batch normalisation (2 an element) and upsampling but no activation,
@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import multiprocessing
 import re
 import warnings
 import weakref
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,16 @@ from pose.models import create_model
 
 PARTS = ("backbone", "neck", "head")
 CONV_LINEAR = ("conv", "linear", "addmm")  # fvcore's names
+SHEET = ("model", "input", "num_keypoints")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model to be measured; ``input`` is HxW in pixels."""
+
+    model: str
+    input: str
+    num_keypoints: int
 
 
 @dataclass(frozen=True)
@@ -137,11 +149,13 @@ class _LiveTensors(TorchDispatchMode):
         self.bytes -= size
 
 
-def _row(name: str, size: str, complexity: Complexity) -> dict[str, Any]:
+def measured(case: Case) -> dict[str, Any]:
+    """The row of ``case`` in the table that the command writes."""
+    model = create_model(case.model, case.num_keypoints)
+    complexity = measure(model, input_size(case.input))
     parts = complexity.parts
     return {
-        "model": name,
-        "input": size,
+        **vars(case),
         "params": complexity.params,
         "gmacs_fvcore": round(complexity.gmacs_fvcore, 6),
         "gmacs_conv_linear": round(complexity.gmacs_conv_linear, 6),
@@ -152,21 +166,59 @@ def _row(name: str, size: str, complexity: Complexity) -> dict[str, Any]:
     }
 
 
+def read_sheet(file: Path) -> list[Case]:
+    """The cases of a CSV file with the columns of :data:`SHEET`; PoseError for another file."""
+    try:
+        with file.open(newline="") as text:
+            rows = list(csv.DictReader(text))
+        return [Case(r["model"], r["input"], int(r["num_keypoints"])) for r in rows]
+    except OSError as error:
+        raise PoseError(f"{file}: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError):
+        raise PoseError(f"{file}: not a sheet with the columns {', '.join(SHEET)}") from None
+
+
+def _cases(args: argparse.Namespace) -> list[Case]:
+    cases = []
+    for text in args.models:
+        name, _, size = text.partition("@")
+        if not (size or args.input):
+            raise PoseError(f"{text}: give its input, as {text}@256x192 or by --input")
+        cases.append(Case(name, size or args.input, args.num_keypoints))
+    return cases + (read_sheet(args.sheet) if args.sheet else [])
+
+
+def _measured(cases: list[Case], workers: int) -> Iterator[dict[str, Any]]:
+    if workers == 1:
+        yield from map(measured, cases)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(workers, torch.set_num_threads, (1,)) as pool:
+        yield from pool.imap(measured, cases)
+
+
 @command
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pose.complexity", description=__doc__)
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="a name of the model registry")
-    parser.add_argument("--input", required=True, metavar="HxW", help="such as 256x192")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL[@HxW]", help="a name of the model registry"
+    )
+    parser.add_argument("--input", metavar="HxW", help="such as 256x192, where MODEL has none")
     parser.add_argument("--num-keypoints", type=int, default=17)
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE", help=f"more of them: a CSV of {', '.join(SHEET)}"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a model")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row a model")
-    args = parser.parse_args()
-    size = input_size(args.input)
+    parser.add_argument("--workers", type=int, default=1, help="processes that measure")
+    args = parser.parse_args(argv)
+    if not (args.models or args.sheet):
+        parser.error("name a MODEL or a --sheet")
     rows = []
-    for name in args.models:
-        row = _row(name, args.input, measure(create_model(name, args.num_keypoints), size))
+    for row in _measured(_cases(args), args.workers):
         rows.append(row)
-        print(json.dumps(row) if args.json else "\n".join(f"{k:20} {v}" for k, v in row.items()))
+        shown = "\n".join(f"{key:20} {value}" for key, value in row.items())
+        print(json.dumps(row) if args.json else shown, flush=True)
     if args.csv:
         with atomic(args.csv) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])

@@ -1,4 +1,4 @@
-"""The typed description of one experiment, and how a protocol's name becomes one.
+"""The typed description of one experiment; :mod:`pose.presets` has the values by name.
 
 An :class:`Experiment` holds the science of a training and its evaluation and nothing else: paths,
 devices and worker counts are arguments of the commands. It is frozen, and travels between
@@ -8,18 +8,26 @@ processes as JSON.
 from __future__ import annotations
 
 import hashlib
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from pose import presets
 from pose.errors import PoseError, nearest
+from pose.presets import Place
 
 Dataset = Literal["coco", "mpii", "synthetic"]
 Protocol = Literal["released", "controlled", "paper"]
+Recipe = Literal["own", "common"]
+Numerics = Literal["reference", "fast"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -41,10 +49,28 @@ class Frozen(BaseModel):
 class ModelOptions(Frozen):
     """Variants of the architecture and of its initial weights."""
 
-    activation: Literal["silu", "mish"]
-    """AddUp's activation: SiLU in the released code, Mish in the paper's Eq. (3)."""
+    activation: Literal["silu", "mish"] | None
+    """EEffPose's AddUp: SiLU in the released code, Mish in the paper's Eq. (3). None: not asked."""
     init: Literal["effdet_coco", "imagenet", "scratch"]
-    """Initial weights of the backbone."""
+    """Initial weights of the trunk."""
+    training_heads: bool | None
+    """EfficientPose: the heads of passes 1 and 2, which its loss supervises. None: not asked."""
+
+    def architecture(self) -> dict[str, Any]:
+        """What :func:`pose.models.create_model` needs for the net itself."""
+        return self.model_dump(exclude={"init"}, exclude_none=True)
+
+    def initialised(self) -> dict[str, Any]:
+        """The same, and where the weights start; every model's default is from scratch."""
+        return self.architecture() | ({} if self.init == "scratch" else {"init": self.init})
+
+
+class Image(Frozen):
+    """The network's input: (pixel / 255 - mean) / std in that order of the channels."""
+
+    channels: Literal["rgb", "bgr"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
 
 class Augmentation(Frozen):
@@ -59,26 +85,90 @@ class Augmentation(Frozen):
     half_body_probability: Probability
 
 
+class Adam(Frozen):
+    """PyTorch's Adam with its default betas; the decay is added to the gradient."""
+
+    name: Literal["adam"]
+    weight_decay: float = Field(ge=0)
+
+
+class SGD(Frozen):
+    """Stochastic gradient descent with momentum; the decay is added to the gradient."""
+
+    name: Literal["sgd"]
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+
+
+class Plateau(Frozen):
+    """Multiply the rate by ``factor`` when the score has stalled for over ``patience`` epochs."""
+
+    name: Literal["plateau"]
+    factor: float = Field(gt=0, lt=1)
+    patience: int = Field(ge=0)
+
+
+class Steps(Frozen):
+    """Multiply the rate by ``factor`` at the start of each of the ``milestones`` (epochs)."""
+
+    name: Literal["steps"]
+    milestones: tuple[int, ...]
+    factor: float = Field(gt=0, lt=1)
+    restart_every: int | None = Field(ge=1)
+    """Epochs after which rate and milestones start again; None: never."""
+
+
+class Cyclical(Frozen):
+    """From ``lr`` / ``range`` linearly up to ``lr`` and back, again and again."""
+
+    name: Literal["cyclical"]
+    range: float = Field(gt=1)
+    cycle_epochs: int = Field(ge=1)
+    """Epochs of a rise and a fall."""
+
+
 class Training(Frozen):
-    """Optimisation: Adam with linear warm-up, then lowered when the val score stalls."""
+    """Optimisation: the rate rises linearly, then follows its schedule."""
 
     batch_size: int = Field(ge=2)
     """Samples a step, over all processes."""
     epochs: int = Field(ge=1)
     """Epochs after the warm-up."""
     warmup_epochs: int = Field(ge=0)
+    """Epochs before epoch 0 over which the rate rises."""
+    warmup_steps: int = Field(ge=0)
+    """Steps from epoch 0 on over which the rate rises."""
     lr: float = Field(gt=0)
-    plateau_factor: float = Field(gt=0, lt=1)
-    plateau_patience: int = Field(ge=0)
+    """The highest learning rate, which the warm-up leads to."""
+    optimizer: Annotated[Adam | SGD, Field(discriminator="name")]
+    schedule: Annotated[Plateau | Steps | Cyclical, Field(discriminator="name")]
+    loss: Literal["mse", "cpn", "efficientpose"]
+    """A function of :mod:`pose.training.losses`."""
+    synchronised_batch_norm: bool
+    """Batch statistics over all processes instead of each one's share."""
     precision: Literal["fp32", "bf16", "fp16"]
     channels_last: bool
     compile: bool
+    fused: bool
+    """The optimiser's step as one kernel."""
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Training:
+        if self.warmup_epochs and self.warmup_steps:
+            raise ValueError("give warmup_epochs or warmup_steps, not both")
+        return self
 
 
 class Target(Frozen):
     """The regression target: a Gaussian, in heat-map pixels."""
 
     sigma: float = Field(gt=0)
+    stride: int = Field(ge=1)
+    """Input pixels a heat-map pixel."""
+    offset: float = Field(ge=0, lt=1)
+    """Heat-map pixel i stands for crop pixel (i + offset) * stride, in target and decoding."""
+    peak: float = Field(gt=0)
+    """The target's value at the joint; scores are heat-map values divided by it."""
 
 
 class Testing(Frozen):
@@ -88,10 +178,16 @@ class Testing(Frozen):
     """Average with the prediction on the mirrored crop."""
     flip_shift: int
     """Pixels by which the mirrored prediction is moved right before averaging."""
+    decode: Literal["quarter", "argmax", "dark", "soft_argmax"]
+    """How a joint is read from its map: :mod:`pose.evaluation.decode`."""
+    soft_argmax_beta: float = Field(gt=0)
+    """The factor on the map before the softmax of ``soft_argmax``."""
     rescore_threshold: Probability
     """Keypoints above it enter the mean that multiplies the box score."""
     oks_nms: float = Field(gt=0, le=1)
     """OKS above which the weaker of two persons is dropped."""
+    soft_oks_nms: bool
+    """Lower the weaker one's score instead, by its OKS with the stronger ones."""
 
 
 class Experiment(Frozen):
@@ -102,8 +198,11 @@ class Experiment(Frozen):
     input_size: InputSize
     seed: int = Field(ge=0)
     protocol: str
-    """The protocol's name; overridden settings are named after it in brackets."""
+    """The label of every result: the protocol, the recipe, and in brackets what was overridden."""
+    recipe: Recipe
+    """The model's own published training, or the protocol's, common to all models."""
     model_options: ModelOptions
+    image: Image
     augmentation: Augmentation
     train: Training
     target: Target
@@ -111,8 +210,9 @@ class Experiment(Frozen):
 
     @property
     def heatmap_size(self) -> tuple[int, int]:
-        """(height, width) of the heat maps: a quarter of the input."""
-        return self.input_size[0] // 4, self.input_size[1] // 4
+        """(height, width) of the heat maps."""
+        height, width = self.input_size
+        return height // self.target.stride, width // self.target.stride
 
     def key(self) -> str:
         """Eight hex digits that differ wherever anything differs."""
@@ -152,26 +252,6 @@ def _fields(model: type[Frozen], path: list[str | int]) -> list[str]:
     return list(model.model_fields)
 
 
-@cache
-def protocols() -> dict[str, Any]:
-    """The protocols of ``protocols.yaml``, each merged over the one it extends."""
-    text = resources.files("pose").joinpath("protocols.yaml").read_text()
-    raw = yaml.safe_load(text)
-    resolved: dict[str, Any] = {}
-    for name, layers in raw.items():  # a protocol stands after the one it extends
-        parent = resolved.get(layers.pop("extends", None), {})
-        resolved[name] = _merge(parent, layers) | {"models": layers.get("models", {})}
-    return resolved
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
 def experiment(
     model: str,
     dataset: Dataset,
@@ -179,28 +259,25 @@ def experiment(
     protocol: Protocol = "released",
     seed: int = 0,
     overrides: dict[str, dict[str, Any]] | None = None,
+    recipe: Recipe = "own",
+    numerics: Numerics | None = None,
 ) -> Experiment:
-    """Resolve ``protocol`` for a model on a data set; ``overrides`` win over every layer.
+    """Resolve the presets for a model on a data set; ``overrides`` win over every layer.
 
-    What is overridden becomes part of the protocol's label, so that no number can pass for one
-    that the bare protocol produced.
+    EEffPose's own recipe is the protocol. Another model's is its project's training
+    (``recipes.yaml``), laid over the protocol's tests. ``numerics`` replaces the protocol's
+    precision and kernels. All that departs from the bare protocol becomes part of the label, so
+    that no number can pass for one that it produced. PoseError for an unknown model or setting,
+    and for an input that the model cannot take.
     """
-    layers = protocols()[protocol]
-    overrides = overrides or {}
-    size = "{}x{}".format(*input_size)
-    settings: dict[str, Any] = {}
-    for layer in (
-        layers["base"],
-        layers["datasets"][dataset],
-        layers["inputs"].get(size, {}),
-        layers["models"].get(model, {}),
-        overrides,
-    ):
-        settings = _merge(settings, layer)
-    changed = [f"{key}={value}" for part in overrides.values() for key, value in part.items()]
-    label = f"{protocol} ({', '.join(changed)})" if changed else protocol
+    place = Place(model, dataset, "{}x{}".format(*input_size))
+    layers = presets.layers(place, protocol, recipe, numerics)
+    settings = presets.stack([*layers, overrides or {}])
     named = {"model": model, "dataset": dataset, "input_size": tuple(input_size), "seed": seed}
-    return parse(Experiment, {**named, "protocol": label, **settings}, "experiment")
+    label = presets.label(place, protocol, recipe, numerics, overrides or {})
+    return parse(
+        Experiment, {**named, "protocol": label, "recipe": recipe, **settings}, "experiment"
+    )
 
 
 def read_experiment(text_or_file: str) -> Experiment:

@@ -10,35 +10,54 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
 from pose.errors import PoseError, command
-from pose.evaluation import coco, pckh
+from pose.evaluation import coco, pckh, per_person
 from pose.evaluation.predictions import Predictions
-from pose.files import atomic, read_json
+from pose.evaluation.results import read_results, to_records
+from pose.files import atomic
+
+RESCORE_THRESHOLD, OKS_NMS = 0.2, 0.99  # as released
 
 
 def evaluate_coco(args: argparse.Namespace) -> dict[str, Any]:
     """AP and friends (fractions), with the numbers of persons scored and of images."""
+    truth = coco.Truth.read(args.annotations)
     if args.predictions.suffix == ".npz":
         raw = Predictions.load(args.predictions)
-        results = coco.to_results(raw, args.rescore_threshold, args.oks_nms, args.soft_oks_nms)
+        if unknown := set(raw.image_ids.tolist()) - truth.image_ids:
+            raise PoseError(
+                f"{args.predictions}: image {min(unknown)} is not in {args.annotations}"
+            )
+        results = to_records(raw, args.rescore_threshold, args.oks_nms, args.soft_oks_nms)
+        about = raw.about | {
+            "rescore_threshold": args.rescore_threshold,
+            "oks_nms": args.oks_nms,
+            "oks_nms_kind": "soft" if args.soft_oks_nms else "hard",
+        }
     else:
-        results = read_json(args.predictions)
-    metrics = coco.evaluate(results, args.annotations, args.evaluator)
-    images = len(read_json(args.annotations)["images"])
-    return metrics | {"persons": len(results), "images": images}
+        results, about = read_results(args.predictions, truth.image_ids), {}
+    if args.per_person:
+        judge = coco.run(results, truth, "pycocotools")
+        per_person.write(per_person.coco_persons(judge), args.per_person)
+    metrics = coco.evaluate(results, truth, args.evaluator)
+    return about | metrics | {"persons": len(results), "images": len(truth.image_ids)}
 
 
 def evaluate_mpii(args: argparse.Namespace) -> dict[str, Any]:
     """PCKh in percent."""
     truth = pckh.read_ground_truth(args.ground_truth)
+    about: dict[str, Any] = {}
     if args.predictions.suffix == ".npz":
         raw = Predictions.load(args.predictions)
-        joints = raw.keypoints[np.argsort(raw.person_ids), :, :2].astype(float)
+        about = raw.about
+        persons = len(truth.joints)
+        joints = pckh.from_rows(raw.keypoints[..., :2], raw.person_ids, persons)
     else:
         joints = pckh.read_predictions(args.predictions)
-    return pckh.pckh(joints, truth) | {"persons": len(joints)}
+    metrics = pckh.pckh(joints, truth)
+    if args.per_person:
+        per_person.write(per_person.mpii_persons(joints, truth), args.per_person)
+    return about | metrics | {"persons": len(joints), "evaluator": pckh.__name__}
 
 
 def label(text: str) -> tuple[str, Any]:
@@ -52,16 +71,29 @@ def label(text: str) -> tuple[str, Any]:
         return key, value
 
 
+def add_suppression(group: argparse._ArgumentGroup) -> None:
+    """The options that make results of raw predictions."""
+    group.add_argument("--rescore-threshold", type=float, default=RESCORE_THRESHOLD)
+    group.add_argument("--oks-nms", type=float, default=OKS_NMS, metavar="THRESHOLD")
+    group.add_argument("--soft-oks-nms", action="store_true", help="keep an image's best 20")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m pose.evaluate", description=__doc__)
     datasets = result.add_subparsers(dest="dataset", required=True)
     for name, evaluate in (("coco", evaluate_coco), ("mpii", evaluate_mpii)):
         sub = datasets.add_parser(name, help=evaluate.__doc__)
-        sub.set_defaults(evaluate=evaluate)
+        sub.set_defaults(evaluate=evaluate, suffixes=(".json",) if name == "coco" else (".mat",))
         sub.add_argument("--predictions", type=Path, required=True)
         sub.add_argument("--json", action="store_true", help="print one JSON object")
         sub.add_argument("--output", type=Path, help="write the JSON object to this file")
+        sub.add_argument(
+            "--per-person",
+            type=Path,
+            metavar="FILE.parquet",
+            help="write a row for each annotated person",
+        )
         sub.add_argument(
             "--label",
             type=label,
@@ -74,10 +106,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--annotations", type=Path, required=True)
             evaluators = get_args(coco.Evaluator)
             sub.add_argument("--evaluator", choices=evaluators, default=evaluators[0])
-            raw = sub.add_argument_group("raw predictions (.npz)")
-            raw.add_argument("--rescore-threshold", type=float, default=0.2)
-            raw.add_argument("--oks-nms", type=float, default=0.99, metavar="THRESHOLD")
-            raw.add_argument("--soft-oks-nms", action="store_true", help="lower scores, not drop")
+            add_suppression(sub.add_argument_group("raw predictions (.npz)"))
         else:
             sub.add_argument("--ground-truth", type=Path, required=True, help="gt_valid.mat")
     return result
@@ -87,19 +116,25 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     args = parser().parse_args(argv)
-    if args.predictions.suffix not in (".json", ".npz", ".mat"):
-        raise PoseError(f"predictions {args.predictions}: neither .json nor .npz nor .mat")
+    suffixes = (".npz", *args.suffixes)
+    if args.predictions.suffix not in suffixes:
+        raise PoseError(f"predictions {args.predictions}: not a {' or '.join(suffixes)} file")
     metrics = dict(args.label) | args.evaluate(args)
     text = json.dumps(metrics)
     if args.output:
         with atomic(args.output) as temporary:
             temporary.write_text(text + "\n")
-    if args.json:
-        print(text)
-    else:
-        numbers = metrics | metrics.pop("per_joint", {})
-        for name, value in numbers.items():
-            print(f"{name:<16} {value:.4f}" if isinstance(value, float) else f"{name:<16} {value}")
+    print(text if args.json else _table(metrics))
+
+
+def _table(metrics: dict[str, Any]) -> str:
+    lines = []
+    for name, value in metrics.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        for part, number in inner.items():
+            shown = f"{number:.4f}" if isinstance(number, float) else number
+            lines.append(f"{f'{name} {part}':<28} {shown}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,24 @@ def fingerprint(*patterns: str) -> str:
     return digest.hexdigest()[:8]
 
 
+def with_imports(module: str, package: str) -> list[str]:
+    """The files, below the checkout, of ``module`` and of what it imports from ``package``.
+
+    Both are dotted names; imports inside functions count, and are followed in turn.
+    """
+    found: dict[str, None] = {}
+    ahead = [module]
+    while ahead:
+        path = ahead.pop().replace(".", "/") + ".py"
+        if path in found:
+            continue
+        found[path] = None
+        for node in ast.walk(ast.parse((PACKAGE / path).read_bytes())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{package}."):
+                ahead.append(node.module)
+    return sorted(found)
+
+
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import cv2
 import torch
 from torch import Tensor
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from pose.config import Image
+
+IMAGENET = Image(channels="rgb", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
-def normalise(images: Tensor) -> Tensor:
-    """uint8 RGB crops (B, H, W, 3) -> float32 (B, 3, H, W) with ImageNet's mean and deviation.
+def normalise(images: Tensor, statistics: Image = IMAGENET) -> Tensor:
+    """uint8 RGB crops (B, H, W, 3) -> float32 (B, 3, H, W), the network's input.
 
     The result is channels-last in memory, as the crops were.
     """
-    mean = 255 * torch.tensor(IMAGENET_MEAN, device=images.device)
-    std = 255 * torch.tensor(IMAGENET_STD, device=images.device)
+    mean = 255 * torch.tensor(statistics.mean, device=images.device)
+    std = 255 * torch.tensor(statistics.std, device=images.device)
+    if statistics.channels == "bgr":
+        images = images.flip(-1)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
 
 
@@ -25,28 +29,71 @@ def gaussian_targets(
     heatmap_size: tuple[int, int],
     sigma: float,
     stride: int = 4,
+    offset: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Targets (B, K, h, w) and weights (B, K), float32, as HRNet makes them.
 
     ``joints`` (B, K, 2) are crop pixels, ``visible`` (B, K) 0 or 1; ``sigma`` is in heat-map
     pixels. Each target is a Gaussian of peak 1 around the nearest heat-map pixel, cut to the
     square of 3 sigma; it and its weight are 0 for joints that are not visible or whose square
-    lies outside the map.
+    lies outside the map. Heat-map pixel i stands for the crop's (i + ``offset``) * ``stride``.
     """
+    centre = _centre(joints, stride, offset)
+    weights = _weights(centre, visible, heatmap_size, 3 * sigma)
     height, width = heatmap_size
-    radius = 3 * sigma
-    # Truncation towards zero and a square that may just touch the edge from outside are HRNet's.
-    centre = (joints.float() / stride + 0.5).trunc()
-    size = torch.tensor([width, height], device=joints.device)
-    inside = ((centre - radius < size) & (centre + radius + 1 >= 0)).all(dim=-1)
-    weights = visible.float() * inside
     x = _gaussian(centre[..., 0], width, sigma)
     y = _gaussian(centre[..., 1], height, sigma) * (weights > 0.5)[..., None]
     return y[..., :, None] * x[..., None, :], weights
 
 
+def blurred_targets(
+    joints: Tensor,
+    visible: Tensor,
+    heatmap_size: tuple[int, int],
+    kernel: int,
+    stride: int = 4,
+    offset: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """As :func:`gaussian_targets`, with OpenCV's Gaussian kernel of that many pixels, of peak 1.
+
+    That is a lone pixel blurred by ``cv2.GaussianBlur`` and scaled to a peak of 1, as CPN makes
+    them; except that nothing is reflected at the map's edge.
+    """
+    radius = kernel // 2
+    profile = torch.from_numpy(cv2.getGaussianKernel(kernel, 0)[radius:, 0]).float()
+    profile = (profile / profile[0]).to(joints.device)
+    centre = _centre(joints, stride, offset)
+    weights = _weights(centre, visible, heatmap_size, radius)
+
+    def along(axis: Tensor, length: int) -> Tensor:
+        distance = _distance(axis, length).abs()
+        return profile[distance.clamp(max=radius).long()] * (distance <= radius)
+
+    height, width = heatmap_size
+    y = along(centre[..., 1], height) * (weights > 0.5)[..., None]
+    return y[..., :, None] * along(centre[..., 0], width)[..., None, :], weights
+
+
+def _centre(joints: Tensor, stride: int, offset: float) -> Tensor:
+    # Truncation towards zero and a square that may just touch the edge from outside are HRNet's.
+    return (joints.float() / stride + 0.5 - offset).trunc()
+
+
+def _weights(
+    centre: Tensor, visible: Tensor, heatmap_size: tuple[int, int], radius: float
+) -> Tensor:
+    height, width = heatmap_size
+    size = torch.tensor([width, height], device=centre.device)
+    inside = ((centre - radius < size) & (centre + radius + 1 >= 0)).all(dim=-1)
+    return visible.float() * inside
+
+
+def _distance(centre: Tensor, length: int) -> Tensor:
+    return torch.arange(length, device=centre.device) - centre[..., None]
+
+
 def _gaussian(centre: Tensor, length: int, sigma: float) -> Tensor:
-    distance = torch.arange(length, device=centre.device) - centre[..., None]
+    distance = _distance(centre, length)
     return torch.exp(-(distance**2) / (2 * sigma**2)) * (distance.abs() <= 3 * sigma)
 
 

@@ -1,35 +1,42 @@
-"""Predict the persons of a data set's val split: ``python -m pose.infer``.
+"""Predict the persons of a data set's split: ``python -m pose.infer``.
 
 Writes raw predictions, before rescoring and suppression, which :mod:`pose.evaluate` scores.
+``torchrun --nproc-per-node N -m pose.infer`` shares the work between processes.
 """
 
 from __future__ import annotations
 
 import argparse
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
 
 from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
+from pose.data.keypoints import KeypointSet
 from pose.data.samples import Samples, open_split
 from pose.device import select_device
 from pose.errors import PoseError, command
 from pose.evaluation.decode import decode
 from pose.evaluation.flip_test import flip_average
 from pose.evaluation.predictions import Predictions
+from pose.evaluation.share import gather, own_share, raise_together
 from pose.heatmap import normalise
 from pose.models import create_model
 from pose.progress import progress_bar
+from pose.training.distributed import process_group, rank
 from pose.training.loader import testing_loader
 
 BATCH_SIZE = 64
+PATIENCE = timedelta(minutes=30)  # with a process that has more to do than the others
 
 
-@torch.inference_mode()
 def predict(
     model: nn.Module,
     samples: Samples,
@@ -37,35 +44,88 @@ def predict(
     device: torch.device,
     workers: int = 0,
 ) -> Predictions:
-    """Keypoints of every sample in order, by the experiment's test settings."""
+    """Keypoints of every sample in order, by the experiment's test settings.
+
+    In a process group each process predicts its share, and every one returns the whole, equal to
+    the bit to what a single process finds. Raises PoseError for an unreadable image, in all.
+    """
     model.eval()
-    loader = testing_loader(PoseDataset(samples, experiment.input_size), BATCH_SIZE, workers)
-    parts = []
-    with progress_bar("inference", len(samples)) as advance:
-        for batch in loader:
-            images = normalise(batch["image"].to(device))
-            if experiment.test.flip:
-                shift = experiment.test.flip_shift
-                heatmaps = flip_average(model, images, samples.keypoints, shift)
-            else:
-                heatmaps = model(images)
-            index = batch["index"].numpy()  # numpy would take a tensor of one element for a scalar
-            boxes = (
-                torch.from_numpy(array[index]).to(device)
-                for array in (samples.centers, samples.scales)
-            )
-            coords, scores = decode(heatmaps, *boxes)
-            parts.append(torch.cat([coords, scores[..., None]], dim=-1).cpu())
-            advance(len(images))
+    share = own_share(len(samples), BATCH_SIZE)
+    dataset = Subset(PoseDataset(samples, experiment.input_size), share)
+    loader = testing_loader(dataset, BATCH_SIZE, workers, device)
+    own = torch.zeros(0, len(samples.keypoints), 3)
+    error = None
+    try:
+        own = predict_batches(model, loader, samples, experiment, device)
+    except PoseError as caught:
+        error = caught
+    raise_together(error)
     return Predictions(
         image_ids=samples.image_ids,
         person_ids=samples.person_ids,
-        keypoints=torch.cat(parts).numpy(),
+        keypoints=gather(own, share, len(samples)).numpy(),
         box_scores=samples.box_scores,
         areas=samples.areas,
         centers=samples.centers,
         scales=samples.scales,
+        about=_about(samples, experiment),
     )
+
+
+def _about(samples: Samples, experiment: Experiment) -> dict[str, Any]:
+    """The choices behind the predictions, which every result made of them tells."""
+    test = experiment.test
+    return {
+        "boxes": "det" if (samples.person_ids < 0).any() else "gt",
+        "decode": test.decode,
+        "flip": test.flip,
+        "flip_shift": test.flip_shift if test.flip else None,
+        "skipped": dict(samples.skipped),
+    }
+
+
+@torch.inference_mode()
+def predict_batches(
+    model: nn.Module,
+    loader: DataLoader,
+    samples: Samples,
+    experiment: Experiment,
+    device: torch.device,
+) -> Tensor:
+    """Joints and scores (N, K, 3), on the CPU, of the samples that ``loader`` gives."""
+    parts = [torch.zeros(0, len(samples.keypoints), 3)]
+    with progress_bar("inference", len(loader.dataset)) as advance:
+        for batch in loader:
+            heatmaps = _heatmaps(model, batch["image"], samples.keypoints, experiment, device)
+            index = batch["index"].numpy()  # numpy would take a tensor of one element for a scalar
+            boxes = [
+                torch.from_numpy(array[index]).to(device)
+                for array in (samples.centers, samples.scales)
+            ]
+            test, target = experiment.test, experiment.target
+            coords, scores = decode(
+                heatmaps, *boxes, test.decode, target.sigma, test.soft_argmax_beta, target.offset
+            )
+            parts.append(torch.cat([coords, scores[..., None]], dim=-1).cpu())
+            advance(len(index))
+    return torch.cat(parts)
+
+
+def _heatmaps(
+    model: nn.Module,
+    crops: Tensor,
+    keypoints: KeypointSet,
+    experiment: Experiment,
+    device: torch.device,
+) -> Tensor:
+    """Heat maps (B, K, h, w) of ``crops`` (B, H, W, 3) uint8; a certain joint reaches 1."""
+    images = normalise(crops.to(device, non_blocking=True), experiment.image)
+    if experiment.test.flip:
+        shift = experiment.test.flip_shift
+        heatmaps = flip_average(model, images, keypoints, shift)
+    else:
+        heatmaps = model(images)
+    return heatmaps / experiment.target.peak
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -81,10 +141,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pose.infer", description=__doc__)
     parser.add_argument("--experiment", required=True, help="JSON text or file")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--split", choices=("val", "test-dev"), default="val")
     parser.add_argument("--detections", type=Path, help="detector boxes; default: ground truth")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--device", default="auto")
@@ -94,16 +155,16 @@ def main() -> None:
     experiment = read_experiment(args.experiment)
     device = select_device(args.device)
     samples = open_split(
-        experiment.dataset, args.data_root, "val", experiment.input_size, args.detections
+        experiment.dataset, args.data_root, args.split, experiment.input_size, args.detections
     )
-    model = create_model(
-        experiment.model,
-        len(samples.keypoints),
-        activation=experiment.model_options.activation,
-    )
+    architecture = experiment.model_options.architecture()
+    model = create_model(experiment.model, len(samples.keypoints), **architecture)
     load_weights(model, args.weights)
     model.to(device, memory_format=torch.channels_last)
-    predict(model, samples, experiment, device, args.workers).save(args.output)
+    with process_group(PATIENCE):
+        predictions = predict(model, samples, experiment, device, args.workers)
+        if rank() == 0:
+            predictions.save(args.output)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Any]:
-    """A live bar on a terminal, nothing elsewhere; yields ``advance(samples, note="")``."""
+def progress_bar(description: str, total: int, shown: bool = True) -> Iterator[Any]:
+    """A live bar on a terminal, nothing elsewhere; yields ``advance(samples, note=None)``.
+
+    The last note given stays.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -22,11 +25,11 @@ def progress_bar(description: str, total: int) -> Iterator[Any]:
         TimeRemainingColumn(),
     )
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
     ) as bar:
         task = bar.add_task(description, total=total, note="")
 
-        def advance(samples: int, note: str = "") -> None:
-            bar.update(task, advance=samples, note=note)
+        def advance(samples: int, note: str | None = None) -> None:
+            bar.update(task, advance=samples, **({} if note is None else {"note": note}))
 
         yield advance

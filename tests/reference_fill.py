@@ -49,3 +49,14 @@ def model_of(entry: dict) -> tuple[str, int]:
     size = entry["variant"].lower().split("_")[0]
     keypoints = 16 if "mpii" in entry["variant"].lower() else 17
     return f"eeffpose-{size}-order{entry['order']}", keypoints
+
+
+def baselines_manifest(reference: Path) -> dict:
+    """Name of a baseline's fixture -> its input, gain, and published tensor names and shapes."""
+    with gzip.open(reference / "baselines_manifest.json.gz") as file:
+        return json.load(file)
+
+
+def filled_baseline(entry: dict) -> dict[str, Tensor]:
+    """A filled checkpoint for an entry of the baselines' manifest, in the published names."""
+    return {key: fill(key, shape, entry["gain"]) for key, shape in entry["state"]}

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import figure1, figure8, overlays, reported, style, table1
-from analysis.results import read_complexity, read_logs, read_metrics
+from analysis import comparison, figure1, figure8, overlays, reported, style, table1, training
+from analysis.results import read_complexity, read_logs, read_metrics, read_performance
 from pose.data.keypoints import COCO
 from pose.data.samples import Samples
 from pose.errors import PoseError
 from pose.evaluation.predictions import Predictions
 
+ROOT = Path(__file__).parent.parent
 PARAMS = {1: 3_797_279, 2: 8_423_785, 8: 9_004_292}
 
 
@@ -31,8 +32,9 @@ def write_metrics(folder: Path, order: int, seed: int = 0, boxes: str = "gt", **
 @pytest.fixture
 def complexity(tmp_path) -> Path:
     file = tmp_path / "complexity.csv"
-    rows = [f"eeffpose-p0-order{k},256x192,{PARAMS[k]},4.0" for k in PARAMS]
-    file.write_text("\n".join(["model,input,params,gmacs_fvcore", *rows]) + "\n")
+    rows = [f"eeffpose-p0-order{k},256x192,17,{PARAMS[k]},4.0" for k in PARAMS]
+    rows += ["danet-72,256x192,17,3345000,1.024", "hrnet-w16,256x256,16,1284944,0.7698"]
+    file.write_text("\n".join(["model,input,num_keypoints,params,gmacs_fvcore", *rows]) + "\n")
     return file
 
 
@@ -81,6 +83,54 @@ def test_table1_keeps_reported_and_measured_numbers_apart(tmp_path, complexity):
         assert "synthetic (4 val images)" in text and "must not be compared" in text
         assert text.count("not run") == 7 * 4
     assert "http" not in (output / "table1.html").read_text()
+
+
+def test_comparison_shows_every_row_of_the_paper_and_runs_it_has_no_row_for(tmp_path, complexity):
+    named = {"model": "hrnet-w32", "dataset": "coco", "input": "256x192", "images": 5000}
+    other = named | {"model": "lpn-50", "images": 83}
+    files = [
+        write_metrics(tmp_path, 1, AP=0.744, **named),
+        write_metrics(tmp_path, 2, seed=1, AP=0.746, **named),
+        write_metrics(tmp_path, 8, **other),
+    ]
+    inputs = ["--metrics", *map(str, files), "--complexity", str(complexity)]
+    sheet = ROOT / "config/models.tsv"
+    comparison.main(["2", *inputs, "--models", str(sheet), "--output-dir", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "table2.csv")
+    assert len(table) == len(reported.coco_val()) + 1
+    row = table[(table["backbone"] == "HRNet-W32") & (table["input"] == "256x192")].iloc[0]
+    assert (row["paper AP"], row["measured AP, gt boxes"]) == ("74.4", "74.5 ± 0.1")
+    assert row["val set"] == "COCO val2017"
+    danet = table[table["backbone"] == "DANet-72"].iloc[0]
+    assert danet["method"] == "DANet †" and danet["counted params (M)"] == "3.345"
+    assert danet["measured AP, gt boxes"] == "not run"
+    assert tuple(table.iloc[-1][["method", "paper AP", "val set"]]) == (
+        "lpn-50",
+        "-",
+        "83 of 5000 images",
+    )
+    assert "must not be compared" in (tmp_path / "table2.md").read_text()
+
+
+def test_test_dev_is_compared_by_the_archives_that_its_server_scores(tmp_path, complexity):
+    inputs = ["--submissions", "hrnet-w32@256x192=d/a.zip", "--complexity", str(complexity)]
+    sheet = ROOT / "config/models.tsv"
+    comparison.main(["3", *inputs, "--models", str(sheet), "--output-dir", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "table3.csv").set_index(["backbone", "input"])
+    assert table.loc[("HRNet-W32", "256x192"), "submission to the server"] == "a.zip"
+    assert (table["submission to the server"] == "not run").sum() == len(table) - 1
+    assert not any(column.startswith("measured") for column in table)
+
+
+def test_training_figure_draws_every_run(tmp_path):
+    files = []
+    for order in (1, 8):
+        file = write_log(tmp_path, order).with_name("performance.jsonl")
+        line = {"event": "epoch", "loss": 0.1, "images_per_second": 9.0, "data_wait_share": 0.2}
+        file.write_text("".join(json.dumps({"epoch": e} | line) + "\n" for e in (0, 1)))
+        files.append(file)
+    figure = training.draw(read_performance(files))
+    assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2]
 
 
 def test_seeds_are_averaged(tmp_path, complexity):

@@ -1,4 +1,4 @@
-"""COCO's AP: known numbers, both evaluators, and the way from raw predictions to a results file."""
+"""COCO's AP: known numbers, all evaluators, and the way from raw predictions to a results file."""
 
 import json
 import sys
@@ -10,16 +10,17 @@ from pose.data.keypoints import COCO
 from pose.data.samples import open_split
 from pose.errors import PoseError
 from pose.evaluate import main
-from pose.evaluation.coco import METRICS, evaluate, rescore, to_results
+from pose.evaluation.coco import FAST, METRICS, Truth, evaluate
 from pose.evaluation.oks import oks_nms
 from pose.evaluation.predictions import Predictions
+from pose.evaluation.results import read_results, rescore, to_records, to_results
 
-EVALUATORS = ["pycocotools", "xtcocotools"]
+EVALUATORS = {"pycocotools": "pycocotools", "xtcocotools": "xtcocotools", "fast": FAST}
 
 
 @pytest.fixture(params=EVALUATORS)
 def evaluator(request):
-    pytest.importorskip(request.param)
+    pytest.importorskip(EVALUATORS[request.param])
     return request.param
 
 
@@ -46,11 +47,11 @@ def distorted(four_images):
 
 
 def test_published_numbers_are_reproduced(distorted, four_images, evaluator):
-    metrics = evaluate(distorted, four_images, evaluator)
+    metrics = evaluate(distorted, Truth.read(four_images), evaluator)
     expected = [0.5004950495, 0.8836633663, 0.4679867987, 0.4247524752, 0.5814108911]
     expected += [0.5833333333, 0.9166666667, 0.5833333333, 0.44, 0.6857142857]
     assert [metrics[name] for name in METRICS] == pytest.approx(expected, abs=1e-10)
-    assert metrics["evaluator"].startswith(evaluator)
+    assert metrics["evaluator"].startswith(EVALUATORS[evaluator])
 
 
 @pytest.fixture(scope="module")
@@ -75,20 +76,42 @@ def annotations(test_data):
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_perfect_predictions_score_1(perfect, annotations, evaluator, soft):
-    metrics = evaluate(to_results(perfect, 0.2, 0.99, soft), annotations, evaluator)
+    metrics = evaluate(to_records(perfect, 0.2, 0.99, soft), Truth.read(annotations), evaluator)
     assert [metrics[name] for name in METRICS] == pytest.approx([1.0] * 10)
 
 
-def test_evaluators_agree_on_noisy_predictions_of_real_images(perfect, annotations):
-    pytest.importorskip("xtcocotools")
+@pytest.fixture(scope="module")
+def noisy(perfect):
+    """The annotated persons, predicted with errors, each twice."""
     rng = np.random.default_rng(0)
-    noise = rng.normal(0, 0.03, perfect.keypoints.shape) * np.sqrt(perfect.areas)[:, None, None]
+    twice = {name: np.concatenate([array, array]) for name, array in arrays(perfect).items()}
+    noise = rng.normal(0, 0.03, twice["keypoints"].shape)
+    noise *= np.sqrt(twice["areas"])[:, None, None]
     noise[..., 2] = rng.uniform(-0.5, 0, noise.shape[:2])
-    noisy = Predictions(**vars(perfect) | {"keypoints": perfect.keypoints + noise})
-    results = to_results(noisy, 0.2, 0.9)
-    first, second = (evaluate(results, annotations, evaluator) for evaluator in EVALUATORS)
-    assert 0.1 < first["AP"] < 0.95
-    assert [first[m] for m in METRICS] == pytest.approx([second[m] for m in METRICS], abs=1e-12)
+    return Predictions(**twice | {"keypoints": twice["keypoints"] + noise})
+
+
+def arrays(predictions):
+    return {name: array for name, array in vars(predictions).items() if name != "about"}
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_evaluators_agree_on_noisy_predictions_of_real_images(noisy, annotations, soft):
+    results, truth = to_records(noisy, 0.2, 0.9, soft), Truth.read(annotations)
+    expected = evaluate(results, truth)
+    assert 0.1 < expected["AP"] < 0.95
+    for name, library in EVALUATORS.items():
+        pytest.importorskip(library)
+        metrics = evaluate(results, truth, name)
+        assert [metrics[m] for m in METRICS] == pytest.approx(
+            [expected[m] for m in METRICS], abs=1e-9
+        )
+
+
+def test_records_for_evaluators_and_results_for_files_are_the_same(noisy):
+    records, results = to_records(noisy, 0.2, 0.9), to_results(noisy, 0.2, 0.9)
+    assert [record | {"keypoints": list(record["keypoints"])} for record in records] == results
+    assert json.loads(json.dumps(results)) == results
 
 
 def test_rescoring_counts_only_keypoints_above_the_threshold():
@@ -97,7 +120,7 @@ def test_rescoring_counts_only_keypoints_above_the_threshold():
 
 
 def test_suppression_stays_within_an_image(perfect):
-    twice = {name: np.concatenate([array, array]) for name, array in vars(perfect).items()}
+    twice = {name: np.concatenate([array, array]) for name, array in arrays(perfect).items()}
     count = len(to_results(perfect, 0.2, 0.99))
     assert len(to_results(Predictions(**twice), 0.2, 0.99)) == count
     twice["image_ids"][len(perfect) :] += 10**7
@@ -119,29 +142,119 @@ def test_the_command_scores_raw_predictions_and_labels_the_row(
     assert [path.name for path in tmp_path.glob("*")].count("metrics.json") == 1
 
 
+def test_a_row_tells_how_its_numbers_came_about(perfect, annotations, tmp_path, capsys):
+    about = {"decode": "dark", "flip": True, "flip_shift": 1, "skipped": {"no area": 2}}
+    Predictions(**arrays(perfect), about=about).save(tmp_path / "predictions.npz")
+    files = ["--predictions", str(tmp_path / "predictions.npz"), "--annotations", str(annotations)]
+    main(["coco", *files, "--json", "--oks-nms", "0.9", "--soft-oks-nms"])
+    row = json.loads(capsys.readouterr().out)
+    expected = {"rescore_threshold": 0.2, "oks_nms": 0.9, "oks_nms_kind": "soft", **about}
+    assert expected.items() <= row.items()
+    assert row["evaluator"].startswith("pycocotools 2")
+
+
+def test_results_of_other_projects_with_more_keys_score_the_same(
+    distorted, four_images, tmp_path, capsys
+):
+    more = [{**result, "id": 5, "segmentation": [], "valid": True} for result in distorted]
+    path = tmp_path / "mmpose.json"
+    path.write_text(json.dumps(more))
+    files = ["--predictions", str(path), "--annotations", str(four_images)]
+    main(["coco", *files, "--json", "--evaluator", "fast"])
+    expected = evaluate(distorted, Truth.read(four_images))
+    row = json.loads(capsys.readouterr().out)
+    assert [row[m] for m in METRICS] == [expected[m] for m in METRICS]
+
+
 def test_an_evaluator_that_is_not_installed_is_named(distorted, four_images, monkeypatch):
     monkeypatch.setitem(sys.modules, "xtcocotools.coco", None)
     with pytest.raises(PoseError, match="pip install xtcocotools"):
-        evaluate(distorted, four_images, "xtcocotools")
+        evaluate(distorted, Truth.read(four_images), "xtcocotools")
+
+
+WRONG_RESULTS = {
+    "not a list of COCO results, or an empty one": lambda results: [],
+    "record 0: image 1 is not annotated": lambda results: changed(results, image_id=1),
+    "record 0: not x, y and score of 17 keypoints": lambda results: changed(
+        results, keypoints=[0, 0, 1]
+    ),
+    "a number that is not finite": lambda results: changed(results, score=float("nan")),
+    "record 0 is not a COCO result .no 'score'": lambda results: [
+        {"image_id": 785, "keypoints": [], "category_id": 1}
+    ],
+    "category 2 is not 1": lambda results: changed(results, category_id=2),
+    "record 0: could not convert": lambda results: changed(results, keypoints=["x"] * 51),
+    "only 1 of": lambda results: changed(results, bbox=[0, 0, 5, 5]),
+    "record 0:": lambda results: [None, *results],
+}
 
 
 def changed(results, **change):
     return [results[0] | change, *results[1:]]
 
 
-def test_wrong_predictions_are_named(distorted, four_images, tmp_path):
-    cases = {
-        "empty": [],
-        "is not annotated": changed(distorted, image_id=1),
-        "has not 17 keypoints": changed(distorted, keypoints=[0, 0, 1]),
-        "not finite": changed(distorted, score=float("nan")),
-        "not a COCO result": [{"image_id": 785}],
-    }
-    for message, results in cases.items():
-        with pytest.raises(PoseError, match=message):
-            evaluate(results, four_images)
+@pytest.mark.parametrize("message", WRONG_RESULTS)
+def test_wrong_results_are_named_by_record(message, distorted, four_images, tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(WRONG_RESULTS[message](distorted)))
+    with pytest.raises(PoseError, match=f"results.json: .*{message}|results.json: {message}"):
+        read_results(path, Truth.read(four_images).image_ids)
+
+
+def test_the_command_ends_with_one_line_for_malformed_json(four_images, tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text('[{"image_id": 785,')
+    with pytest.raises(SystemExit, match=r"error: .*results.json: not valid JSON[^\n]*$"):
+        main(["coco", "--predictions", str(path), "--annotations", str(four_images)])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"keypoints": [0] * 50}, "annotation 0: not a box and 17 keypoints"),
+        ({"area": float("nan")}, "annotation 0: a number that is not finite"),
+        ({"id": None}, "annotation 0"),
+        ("num_keypoints", "annotation 0 has no 'num_keypoints'"),
+        ("twice", "some ids stand twice in 'annotations'"),
+        ("same image", "some ids stand twice in 'images'"),
+    ],
+)
+def test_wrong_annotations_are_named(change, message, four_images, tmp_path):
+    content = json.loads(four_images.read_text())
+    people = content["annotations"]
+    if isinstance(change, dict):
+        people[0] |= change
+    elif change == "twice":
+        people.append(people[0])
+    elif change == "same image":
+        content["images"].append(content["images"][0])
+    else:
+        del people[0][change]
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(PoseError, match=message):
+        Truth.read(path)
+
+
+def test_wrong_raw_predictions_are_named(perfect, annotations, tmp_path):
+    path = tmp_path / "predictions.npz"
     with pytest.raises(PoseError, match="no such file"):
-        Predictions.load(tmp_path / "none.npz")
-    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 torn")
+        Predictions.load(path)
+    path.write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(PoseError, match="not a file of"):
-        Predictions.load(tmp_path / "torn.npz")
+        Predictions.load(path)
+    cases = {
+        "keypoints has a number that is not finite": {"keypoints": perfect.keypoints * np.nan},
+        "keypoints has the shape": {"keypoints": perfect.keypoints[:5]},
+        "predicted twice": {"person_ids": perfect.person_ids * 0},
+    }
+    for message, change in cases.items():
+        Predictions(**arrays(perfect) | change).save(path)
+        with pytest.raises(PoseError, match=message):
+            Predictions.load(path)
+    Predictions(**arrays(perfect) | {"keypoints": perfect.keypoints[:, :16]}).save(path)
+    with pytest.raises(PoseError, match="16 joints a person"):
+        to_results(Predictions.load(path), 0.2, 0.9)
+    Predictions(**arrays(perfect) | {"image_ids": perfect.image_ids * 0}).save(path)
+    with pytest.raises(SystemExit, match="image 0 is not in"):
+        main(["coco", "--predictions", str(path), "--annotations", str(annotations)])

@@ -5,6 +5,7 @@ import pytest
 from pose.config import Experiment, experiment, parse, read_experiment
 from pose.errors import PoseError
 from pose.fingerprint import fingerprint
+from pose.presets import input_multiple, recipes
 
 SIZES = {"coco": (256, 192), "mpii": (256, 256)}
 
@@ -58,6 +59,93 @@ def test_an_overridden_setting_enters_the_protocol_label():
     assert changed.protocol == "released (epochs=3, lr=0.1)"
     assert changed.train.epochs == 3
     assert changed.key() != experiment("eeffpose-p0", "coco", (256, 192)).key()
+
+
+def label(model: str, **options: object) -> str:
+    return experiment(model, "coco", (256, 192), **options).protocol
+
+
+def test_the_label_tells_the_recipe_and_the_numerics_from_the_bare_protocol():
+    assert label("eeffpose-p0") == "released"
+    assert label("hrnet-w32") == "released, hrnet recipe"
+    assert label("hrnet-w16", protocol="controlled") == "controlled, litehrnet recipe"
+    assert label("hrnet-w32", recipe="common") == "released, common recipe"
+    assert label("eeffpose-p0", numerics="fast") == "released, fast numerics"
+    changed = {"train": {"schedule": {"factor": 0.5}}, "test": {"decode": "dark"}}
+    assert label("hrnet-w32", overrides=changed) == (
+        "released, hrnet recipe (schedule.factor=0.5, decode=dark)"
+    )
+
+
+def test_numerics_change_how_is_computed_and_nothing_else():
+    plain = order(8, "released").train
+    for numerics, precision in (("reference", "fp32"), ("fast", "bf16")):
+        train = experiment("eeffpose-p0-order8", "coco", (256, 192), numerics=numerics).train
+        on = numerics == "fast"
+        changed = {"channels_last": on, "compile": on, "fused": on, "precision": precision}
+        assert train == plain.model_copy(update=changed)
+
+
+def test_the_common_recipe_trains_every_model_alike_but_for_what_its_architecture_needs():
+    trainings = {
+        experiment(model, "mpii", (256, 256), recipe="common").train.model_copy(
+            update={"loss": "mse"}
+        )
+        for model in ("eeffpose-p0-order1", *(m for r in recipes().values() for m in r["models"]))
+        if "@" not in model
+    }
+    assert trainings == {order(8, "controlled").train}
+    efficientpose = experiment("efficientpose-1", "mpii", (256, 256), recipe="common")
+    assert efficientpose.heatmap_size == (256, 256)
+    assert efficientpose.test.flip_shift == 0
+    assert experiment("cpn-r50", "coco", (256, 192), recipe="common").train.loss == "cpn"
+
+
+def test_projects_differ_in_training_and_in_what_their_weights_expect():
+    hrnet, simple, lpn, cpn = (
+        experiment(model, "coco", (256, 192))
+        for model in ("hrnet-w32", "simplebaseline-r50", "lpn-50", "cpn-r50")
+    )
+    assert [e.train.batch_size for e in (hrnet, simple, lpn, cpn)] == [128, 128, 128, 32]
+    assert [e.train.epochs for e in (hrnet, simple, lpn, cpn)] == [210, 140, 7 * 150, 32]
+    assert [e.image.channels for e in (hrnet, simple, lpn, cpn)] == ["rgb", "bgr", "bgr", "rgb"]
+    assert experiment("lpn-50", "mpii", (256, 256)).image.channels == "rgb"
+    assert (lpn.test.decode, lpn.test.soft_argmax_beta) == ("soft_argmax", 160)
+    assert (cpn.target.peak, cpn.target.offset, cpn.test.flip_shift) == (255, 0.5, 0)
+    assert cpn.train.optimizer.weight_decay == 1e-5
+    assert hrnet.test.oks_nms == 0.9 and order(8, "released").test.oks_nms == 0.99
+
+
+def test_the_largest_hrnet_has_smaller_batches_at_the_larger_input():
+    assert experiment("hrnet-w48", "coco", (256, 192)).train.batch_size == 128
+    assert experiment("hrnet-w48", "coco", (384, 288)).train.batch_size == 96
+    assert experiment("hrnet-w32", "coco", (384, 288)).train.batch_size == 128
+
+
+def test_an_input_that_a_model_cannot_take_is_refused_when_it_is_planned():
+    with pytest.raises(PoseError, match=r"input 384x288: hourglass-8 needs .* multiples of 64"):
+        experiment("hourglass-8", "coco", (384, 288))
+    assert input_multiple("eeffpose-p0") == 4
+    with pytest.raises(PoseError, match=r"no recipe for model 'hrnet-32' \(did you mean 'hrnet-"):
+        experiment("hrnet-32", "coco", (256, 192))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"protocol": "release"}, r"unknown protocol 'release' \(did you mean 'released'"),
+        ({"numerics": "quick"}, "unknown numerics preset 'quick'"),
+        ({"recipe": "mine"}, "recipe: Input should be 'own' or 'common', got 'mine'"),
+    ],
+)
+def test_an_unknown_preset_is_named(chosen, message):
+    with pytest.raises(PoseError, match=message):
+        experiment("hrnet-w32", "coco", (256, 192), **chosen)
+
+
+def test_two_ways_to_warm_up_exclude_each_other():
+    with pytest.raises(PoseError, match="warmup_epochs or warmup_steps, not both"):
+        experiment("eeffpose-p0", "coco", (256, 192), overrides={"train": {"warmup_steps": 500}})
 
 
 def test_an_experiment_survives_its_own_json(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -93,3 +94,42 @@ def test_a_mirrored_crop_is_the_crop_of_the_mirrored_image():
     other = np.ascontiguousarray(image[:, ::-1])
     expected, _ = crop_person(other, np.float32([90 - 1 - 40, 60]), scale, (64, 48), 20.0)
     np.testing.assert_array_equal(crop, expected)
+
+
+def crop_by_hand(image, center, scale, size, rotation, flip):
+    """The protocol's crop, step by step, with the equations of the affine map solved directly."""
+    height, width = size
+    if flip:
+        image = np.ascontiguousarray(image[:, ::-1])
+        center = np.array([image.shape[1] - 1 - center[0], center[1]])
+    angle, half = np.deg2rad(rotation), 200 * scale[0] / 2
+    first = np.float32(center)  # HRNet keeps the three points in single precision
+    second = np.float32(center + np.array([np.sin(angle), -np.cos(angle)]) * half)
+    third = second + np.float32([second[1] - first[1], first[0] - second[0]])
+    targets = np.array([[width, height], [width, height - width], [0, height - width]]) / 2
+    corners = np.column_stack([[first, second, third], np.ones(3)])
+    matrix = np.linalg.solve(corners, targets).T
+    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR), matrix
+
+
+def test_crops_are_those_of_a_straightforward_formulation(test_data):
+    samples = open_split("coco", test_data / "coco_mini", "train", (256, 192))
+    rng = np.random.default_rng(0)
+    for row in range(0, len(samples), 3):
+        image = read_image(samples.image_paths[samples.image_index[row]])
+        scale = samples.scales[row] * np.float32(rng.uniform(0.65, 1.35))
+        rotation, flip = float(rng.uniform(-90, 90)), bool(rng.random() < 0.5)
+        box = samples.centers[row], scale, (256, 192), rotation, flip
+        crop, matrix = crop_person(image, *box)
+        expected, by_hand = crop_by_hand(image, *box)
+        np.testing.assert_allclose(matrix, by_hand, atol=1e-6)
+        np.testing.assert_array_equal(crop, expected)
+
+
+def test_a_joint_projected_into_a_crop_and_back_returns(test_data):
+    samples = open_split("coco", test_data / "coco_mini", "val", (256, 192))
+    rng = np.random.default_rng(0)
+    for row in range(len(samples)):
+        matrix = affine(samples.centers[row], samples.scales[row], rng.uniform(-90, 90), (256, 192))
+        joints = samples.joints[row]
+        np.testing.assert_allclose(apply(inverse(matrix), apply(matrix, joints)), joints, atol=1e-2)

@@ -1,15 +1,16 @@
 """Samples depend on (seed, epoch, index) alone, whichever process draws them."""
 
-import shutil
+import gc
 
+import psutil
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from pose.config import experiment
-from pose.data.dataset import PoseDataset, read_image
+from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
-from pose.errors import PoseError
+from pose.training.loader import EpochBatches, training_loader
 
 SIZE = (64, 48)
 
@@ -53,14 +54,65 @@ def test_persistent_workers_draw_what_the_main_process_draws(samples, augmentati
         assert all(torch.equal(*pair) for pair in pairs)
 
 
-def test_a_missing_or_broken_image_is_named(samples, tmp_path):
-    path = tmp_path / "person.jpg"
-    with pytest.raises(PoseError, match=r"person\.jpg: No such file"):
-        read_image(path)
-    shutil.copyfile(samples.image_paths[0], path)
-    path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(PoseError, match=r"person\.jpg: truncated JPEG"):
-        read_image(path)
-    path.write_bytes(b"not an image")
-    with pytest.raises(PoseError, match=r"person\.jpg: cannot be decoded"):
-        read_image(path)
+def crops_by_sample(loaders):
+    """index -> its crop, joints and flags, from the batches of several processes' loaders."""
+    found = {}
+    for loader in loaders:
+        for batch in loader:
+            for number, index in enumerate(batch["index"].tolist()):
+                assert index not in found
+                found[index] = [batch[key][number] for key in ("image", "joints", "visible")]
+    return found
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_that_share_an_epoch_draw_what_one_draws_alone(samples, augmentation, processes):
+    def draw(rank, number, workers):
+        dataset = PoseDataset(samples, SIZE, augmentation, seed=1)
+        dataset.set_epoch(5)
+        batches = EpochBatches(len(samples), 12, 1, rank, number)
+        batches.epoch = 5
+        return training_loader(dataset, batches, workers)
+
+    alone = crops_by_sample([draw(0, 1, 0)])
+    shared = crops_by_sample([draw(rank, processes, 2) for rank in range(processes)])
+    assert shared.keys() == alone.keys() and len(alone) == 84
+    for index, item in alone.items():
+        assert all(torch.equal(*pair) for pair in zip(item, shared[index], strict=True))
+
+
+def test_a_resumed_epoch_goes_on_with_the_samples_it_would_have_drawn(samples, augmentation):
+    dataset = PoseDataset(samples, SIZE, augmentation, seed=1)
+    dataset.set_epoch(2)
+    whole, rest = (EpochBatches(len(samples), 10, 1) for _ in range(2))
+    whole.epoch = rest.epoch = 2
+    rest.start = 5
+    expected = list(training_loader(dataset, whole, 0))[5:]
+    resumed = list(training_loader(dataset, rest, 2))
+    assert len(resumed) == len(expected) == 3
+    for ours, theirs in zip(resumed, expected, strict=True):
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def private_memory() -> int:
+    """Bytes that this process and its children have for themselves alone."""
+    me = psutil.Process()
+    return sum(p.memory_full_info().uss for p in [me, *me.children(recursive=True)])
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_memory_stays_flat_over_twenty_epochs_with_four_workers(samples, augmentation):
+    dataset = PoseDataset(samples, SIZE, augmentation)
+    batches = EpochBatches(32, 4, 0)
+    loader = training_loader(dataset, batches, 4)
+    used = []
+    for epoch in range(20):
+        dataset.set_epoch(epoch)
+        batches.epoch = epoch
+        for _ in loader:
+            pass
+        gc.collect()
+        used.append(private_memory())
+    assert len(psutil.Process().children()) >= 4
+    growth = max(used[16:]) - max(used[5:9])  # by then every worker has met large images
+    assert growth < 20e6  # bytes; one image kept for each worker and epoch would be 40e6

@@ -1,12 +1,15 @@
 """Flip test and decoding agree with the reference and invert the targets."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from pose.data.keypoints import COCO
-from pose.evaluation.decode import decode, peak
+from pose.data.keypoints import COCO, MPII
+from pose.evaluation.dark import dark
+from pose.evaluation.decode import decode
 from pose.evaluation.flip_test import flip_average, flip_back
+from pose.evaluation.locate import argmax, quarter, soft_argmax
 from pose.heatmap import gaussian_targets
 
 
@@ -37,17 +40,132 @@ def test_decoding_matches_the_reference(arrays, suffix):
     torch.testing.assert_close(scores, arrays["maxvals" + suffix][..., 0], rtol=0, atol=0)
 
 
-def test_flipping_back_twice_without_shift_is_the_identity():
-    maps = torch.rand(2, 17, 8, 6)
-    twice = flip_back(flip_back(maps, COCO.flip_index, 0), COCO.flip_index, 0)
+@pytest.mark.parametrize("keypoints", [COCO, MPII], ids=["coco", "mpii"])
+def test_flipping_back_twice_without_shift_is_the_identity(keypoints):
+    maps = torch.rand(2, len(keypoints), 8, 6)
+    twice = flip_back(flip_back(maps, keypoints.flip_index, 0), keypoints.flip_index, 0)
     assert torch.equal(twice, maps)
 
 
-def test_a_target_decodes_to_within_half_a_heatmap_pixel():
-    joints = torch.rand(1, 17, 2) * torch.tensor([160.0, 220.0]) + 16
-    targets, _ = gaussian_targets(joints, torch.ones(1, 17), (64, 48), sigma=2)
-    peaks, scores = peak(targets)
-    assert (peaks - joints / 4).abs().max() <= 0.5 + 1e-5
+@pytest.mark.parametrize("keypoints", [COCO, MPII], ids=["coco", "mpii"])
+def test_a_net_of_stride_1_that_sees_no_sides_gives_the_same_maps_for_crop_and_mirror(keypoints):
+    """Each joint's map is a colour of the image; left and right joints have the same colour."""
+    index = torch.arange(len(keypoints))
+    colour = torch.minimum(index, torch.as_tensor(keypoints.flip_index)) % 3
+    images = torch.rand(2, 3, 32, 24)
+    average = flip_average(lambda images: images[:, colour], images, keypoints, shift=0)
+    assert torch.equal(average, images[:, colour])
+
+
+def joint_by_joint(heatmaps, locate):
+    """Joints and scores of each map on its own, by a function of one NumPy map."""
+    maps = heatmaps.numpy()
+    found = [[locate(channel) for channel in sample] for sample in maps]
+    joints = np.array([[joint for joint, _ in sample] for sample in found])
+    return joints, np.array([[score for _, score in sample] for sample in found])
+
+
+def highest(heatmap):
+    y, x = divmod(int(heatmap.argmax()), heatmap.shape[1])
+    return np.array([x, y] if heatmap.max() > 0 else [0, 0], dtype=float), heatmap.max()
+
+
+def shifted(heatmap, x, y):
+    """The quarter pixel towards the higher neighbours of (x, y)."""
+    height, width = heatmap.shape
+    if not (1 < x < width - 1 and 1 < y < height - 1):
+        return np.zeros(2)
+    dx = heatmap[y, x + 1] - heatmap[y, x - 1]
+    dy = heatmap[y + 1, x] - heatmap[y - 1, x]
+    return 0.25 * np.sign([dx, dy])
+
+
+def quarter_of_one(heatmap):
+    joint, score = highest(heatmap)
+    return joint + shifted(heatmap, *joint.astype(int)), score
+
+
+def soft_argmax_of_one(heatmap):
+    weights = np.exp(160.0 * (heatmap.astype(float) - heatmap.max()))
+    y, x = np.indices(heatmap.shape)
+    mean = np.array([(weights * axis).sum() for axis in (x, y)]) / weights.sum()
+    column, row = np.round(mean).astype(int)
+    return mean + shifted(heatmap, column, row), heatmap[row, column]
+
+
+def dark_of_one(heatmap, taps=11):
+    joint, score = highest(heatmap)
+    x, y = joint.astype(int)
+    height, width = heatmap.shape
+    if not (1 < x < width - 2 and 1 < y < height - 2):
+        return joint, score
+    padded = np.pad(heatmap.astype(float), taps)
+    smooth = cv2.GaussianBlur(padded, (taps, taps), 0)[taps:-taps, taps:-taps]
+    log = np.log(np.maximum(smooth * score / smooth.max(), 1e-10))
+    gradient = np.array([log[y, x + 1] - log[y, x - 1], log[y + 1, x] - log[y - 1, x]]) / 2
+    xx = (log[y, x + 2] - 2 * log[y, x] + log[y, x - 2]) / 4
+    yy = (log[y + 2, x] - 2 * log[y, x] + log[y - 2, x]) / 4
+    xy = (log[y + 1, x + 1] - log[y - 1, x + 1] - log[y + 1, x - 1] + log[y - 1, x - 1]) / 4
+    return joint - np.linalg.solve([[xx, xy], [xy, yy]], gradient), score
+
+
+def blobs(joints_per_sample=17, size=(64, 48), sigma=2.0, seed=0):
+    """Smooth maps with noise as nets give them, a third of the peaks at or beyond the border."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    y, x = np.indices(size)
+    shape = (3, joints_per_sample, 1, 1)
+    at_x, at_y = rng.uniform(-4, width + 4, shape), rng.uniform(-4, height + 4, shape)
+    peaks = np.exp(-((x - at_x) ** 2 + (y - at_y) ** 2) / (2 * sigma**2))
+    maps = rng.uniform(0.2, 1, shape) * peaks + rng.normal(0, 1e-3, (*shape[:2], *size))
+    maps[0, 0] = -1 - rng.random(size)  # no positive value
+    return torch.from_numpy(maps.astype(np.float32))
+
+
+@pytest.mark.parametrize("maps", ["blobs", "noise"])
+@pytest.mark.parametrize(
+    ("batched", "one"), [(argmax, highest), (quarter, quarter_of_one)], ids=["argmax", "quarter"]
+)
+def test_batched_decoding_equals_joint_by_joint(arrays, maps, batched, one):
+    maps = blobs() if maps == "blobs" else arrays["heatmaps"]
+    for found, expected in zip(batched(maps), joint_by_joint(maps, one), strict=True):
+        np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_batched_soft_argmax_equals_joint_by_joint():
+    joints, scores = soft_argmax(blobs(), beta=160.0)
+    expected, values = joint_by_joint(blobs(), soft_argmax_of_one)
+    np.testing.assert_allclose(joints, expected, atol=1e-3)
+    np.testing.assert_array_equal(scores, values)
+
+
+@pytest.mark.parametrize(("sigma", "taps"), [(2.0, 11), (3.0, 17)])
+def test_batched_dark_equals_joint_by_joint(sigma, taps):
+    maps = blobs(sigma=sigma)
+    joints, scores = dark(maps, sigma)
+    expected, values = joint_by_joint(maps, lambda heatmap: dark_of_one(heatmap, taps))
+    np.testing.assert_allclose(joints, expected, atol=2e-3)
+    np.testing.assert_array_equal(scores, values)
+
+
+def test_a_gaussian_around_any_point_decodes_to_within_a_quarter_pixel_and_by_dark_exactly():
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(48), indexing="ij")
+    summits = torch.rand(4, 17, 2) * torch.tensor([36.0, 52.0]) + 6
+    distance = torch.stack([x, y], dim=-1) - summits[:, :, None, None]
+    maps = torch.exp(-distance.square().sum(dim=-1) / 8)
+    assert (quarter(maps)[0] - summits).abs().max() <= 0.25 + 1e-4
+    assert (dark(maps, 2.0)[0] - summits).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("method", ["quarter", "argmax", "dark", "soft_argmax"])
+@pytest.mark.parametrize(("stride", "size"), [(4, (64, 48)), (1, (256, 192))])
+def test_a_target_decodes_to_within_half_a_heatmap_pixel(method, stride, size):
+    joints = torch.rand(1, 17, 2) * torch.tensor([150.0, 214.0]) + 21  # whole Gaussians
+    targets, _ = gaussian_targets(joints, torch.ones(1, 17), size, sigma=2, stride=stride)
+    center, scale = torch.tensor([[96.0, 128.0]]), torch.tensor([[192.0, 256.0]]) / 200
+    decoded, scores = decode(targets, center, scale, method)  # the box is the crop itself
+    # Half a pixel because the target's centre is rounded to one; all methods find that centre.
+    assert (decoded - joints).abs().max() <= stride * (0.5 + 0.01)
     assert torch.equal(scores, torch.ones(1, 17))
 
 
@@ -55,4 +173,4 @@ def test_the_quarter_offset_points_to_the_higher_neighbour_and_spares_the_border
     maps = torch.zeros(1, 2, 8, 8)
     maps[0, 0, 4, 3], maps[0, 0, 4, 4], maps[0, 0, 3, 3] = 1.0, 0.5, 0.5
     maps[0, 1, 4, 1], maps[0, 1, 4, 2] = 1.0, 0.5
-    assert peak(maps)[0].tolist() == [[[3.25, 3.75], [1, 4]]]
+    assert quarter(maps)[0].tolist() == [[[3.25, 3.75], [1, 4]]]

@@ -1,10 +1,12 @@
 """Targets, loss and input against straightforward formulations of the protocol."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from pose.heatmap import gaussian_targets, mse_loss, normalise
+from pose.config import Image
+from pose.heatmap import blurred_targets, gaussian_targets, mse_loss, normalise
 
 
 def target_by_hand(x, y, height, width, sigma):
@@ -36,6 +38,32 @@ def test_targets_equal_the_pixelwise_definition(sigma):
         np.testing.assert_allclose(targets[b, k], target * seen, atol=1e-6)
 
 
+@pytest.mark.parametrize("kernel", [15, 11, 9, 7])
+def test_blurred_targets_are_a_lone_pixel_under_opencvs_blur(kernel):
+    joints = torch.tensor([[[100.0, 141.0], [90.6, 200.3], [90, 90]]])
+    maps, weights = blurred_targets(
+        joints, torch.tensor([[1.0, 1, 0]]), (64, 48), kernel, offset=0.5
+    )
+    for k, (x, y) in enumerate([(25, 35), (22, 50)]):  # the pixels that hold the joints
+        lone = np.zeros((64, 48), np.float32)
+        lone[y, x] = 1
+        blurred = cv2.GaussianBlur(lone, (kernel, kernel), 0)
+        np.testing.assert_allclose(maps[0, k], blurred / blurred.max(), atol=1e-6)
+    assert weights.tolist() == [[1, 1, 0]] and not maps[0, 2].any()
+
+
+def test_a_pixel_stands_for_its_corner_or_for_its_middle():
+    joints, visible = torch.tensor([[[42.0, 42.0]]]), torch.ones(1, 1)
+    for offset, pixel in ((0.0, 11), (0.5, 10)):  # 42 / 4 is 10.5
+        maps, _ = gaussian_targets(joints, visible, (64, 48), 2, offset=offset)
+        assert divmod(maps[0, 0].argmax().item(), 48) == (pixel, pixel)
+
+
+def test_targets_of_any_stride_have_the_inputs_size_over_it():
+    maps, _ = gaussian_targets(torch.tensor([[[9.0, 5.0]]]), torch.ones(1, 1), (16, 12), 1, 1)
+    assert maps[0, 0].argmax().item() == 5 * 12 + 9
+
+
 def test_loss_is_the_mean_over_keypoints_of_half_the_weighted_error():
     generator = torch.Generator().manual_seed(0)
     prediction, target = torch.rand(2, 3, 5, 8, 6, generator=generator)
@@ -54,3 +82,11 @@ def test_images_are_scaled_to_imagenets_statistics():
     red = (images[1, 2, 3, 0].item() / 255 - 0.485) / 0.229
     assert result[1, 0, 2, 3].item() == pytest.approx(red, abs=1e-6)
     assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_other_projects_read_their_images_in_another_order_and_scale():
+    images = torch.randint(0, 256, (2, 8, 6, 3), dtype=torch.uint8)
+    statistics = Image(channels="bgr", mean=(0.1, 0.2, 0.3), std=(1, 2, 4))
+    blue, green, _ = normalise(images, statistics)[1, :, 2, 3].tolist()
+    assert blue == pytest.approx(images[1, 2, 3, 2].item() / 255 - 0.1, abs=1e-6)
+    assert green == pytest.approx((images[1, 2, 3, 1].item() / 255 - 0.2) / 2, abs=1e-6)

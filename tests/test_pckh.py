@@ -4,11 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
+from pose.config import experiment
 from pose.data.samples import open_split
 from pose.errors import PoseError
 from pose.evaluate import main
 from pose.evaluation.pckh import pckh, read_ground_truth, read_predictions
+from pose.evaluation.predictions import Predictions
+from pose.evaluation.score import score
 
 PARTS = ["head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"]
 
@@ -32,6 +36,51 @@ def test_published_numbers_are_reproduced(
     assert (round(row["PCKh@0.5"], 3), round(row["PCKh@0.1"], 3)) == (mean, strict)
     assert round(row["mean_unweighted"], 2) == unweighted
     assert row["persons"] == 2958
+    assert {"PCKh@0.5", "PCKh@0.1", "per_joint", "evaluator"} <= row.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [("preds", (0, 1, 2)), ("preds", (1, 2, 0)), ("pos_pred_src", (1, 2, 0)), ("preds", (2, 1, 0))],
+)
+@pytest.mark.parametrize("scores", [False, True])
+def test_predictions_are_read_in_every_order_of_axes(name, axes, scores, test_data, tmp_path):
+    truth = read_ground_truth(test_data / "mpii_mini" / "annot" / "gt_valid.mat")
+    joints = truth.joints + 1  # 1-based, as MATLAB counts
+    if scores:
+        joints = np.concatenate([joints, joints[..., :1]], axis=-1)
+    savemat(tmp_path / "pred.mat", {name: joints.transpose(axes)})
+    np.testing.assert_allclose(read_predictions(tmp_path / "pred.mat"), truth.joints)
+
+
+def test_perfect_predictions_score_100_from_either_kind_of_file(test_data, tmp_path, capsys):
+    root = test_data / "mpii_mini"
+    truth = read_ground_truth(root / "annot" / "gt_valid.mat")
+    savemat(tmp_path / "pred.mat", {"preds": truth.joints + 1})
+    save_raw(truth.joints, tmp_path / "pred.npz")
+    for name in ("pred.mat", "pred.npz"):
+        files = ["--predictions", str(tmp_path / name)]
+        files += ["--ground-truth", str(root / "annot" / "gt_valid.mat")]
+        main(["mpii", *files, "--json"])
+        row = json.loads(capsys.readouterr().out)
+        assert (row["PCKh@0.5"], row["PCKh@0.1"], row["mean_unweighted"]) == (100, 100, 100)
+        assert set(row["per_joint"].values()) == {100}
+
+
+def save_raw(joints, path, **change):
+    """Raw predictions as pose.infer writes them, in an order of their own."""
+    order = np.random.default_rng(0).permutation(len(joints))
+    boxes = np.ones((len(joints), 2))
+    columns = {
+        "image_ids": order,
+        "person_ids": order,
+        "keypoints": np.concatenate([joints, joints[..., :1]], axis=-1)[order],
+        "box_scores": boxes[:, 0],
+        "areas": boxes[:, 0],
+        "centers": boxes,
+        "scales": boxes,
+    }
+    Predictions(**columns | change).save(path)
 
 
 def test_a_joint_counts_up_to_half_a_head_size(test_data):
@@ -55,8 +104,54 @@ def test_wrong_files_and_shapes_are_named(test_data, tmp_path):
     predictions = folder / "mpii_val_predictions_hourglass_2stack.mat"
     with pytest.raises(PoseError, match="no variable pos_gt_src"):
         read_ground_truth(predictions)
-    with pytest.raises(PoseError, match="No such file"):
-        read_predictions(tmp_path / "pred.mat")
     truth = read_ground_truth(folder / "mpii_val_ground_truth_2958.mat")
     with pytest.raises(PoseError, match="shape"):
         pckh(read_predictions(predictions)[:5], truth)
+    lost = read_predictions(predictions)
+    lost[7, 9] = np.nan
+    with pytest.raises(PoseError, match="head_top of row 7 is not finite"):
+        pckh(lost, truth)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        (b"not a mat", "not a MATLAB file"),
+        ({"joints": np.zeros((5, 16, 2))}, "no variable preds"),
+        ({"preds": np.zeros((5, 17, 2))}, "preds has the shape .5, 17, 2."),
+        ({"preds": np.zeros((16, 2))}, "preds has the shape"),
+        ({"preds": "text"}, "preds"),
+    ],
+)
+def test_a_wrong_pred_mat_ends_in_one_line(content, message, test_data, tmp_path):
+    path = tmp_path / "pred.mat"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        savemat(path, content)
+    truth = test_data / "mpii_mini" / "annot" / "gt_valid.mat"
+    with pytest.raises(SystemExit, match=rf"^error: [^\n]*{message}[^\n]*$"):
+        main(["mpii", "--predictions", str(path), "--ground-truth", str(truth)])
+
+
+def test_raw_predictions_must_be_of_every_person_once(test_data, tmp_path):
+    annot = test_data / "mpii_mini" / "annot" / "gt_valid.mat"
+    truth = read_ground_truth(annot)
+    save_raw(truth.joints[:-1], tmp_path / "short.npz")
+    with pytest.raises(
+        SystemExit, match="263 persons, the ground truth has 264, row 263 is missing"
+    ):
+        main(["mpii", "--predictions", str(tmp_path / "short.npz"), "--ground-truth", str(annot)])
+
+
+def test_a_training_on_mpii_is_scored_by_the_same_number(test_data, tmp_path):
+    root = test_data / "mpii_mini"
+    truth = read_ground_truth(root / "annot" / "gt_valid.mat")
+    off = np.random.default_rng(0).normal(0, 0.3, truth.joints.shape)
+    joints = truth.joints + off * truth.head_sizes[:, None, None]
+    save_raw(joints, tmp_path / "pred.npz")
+    settings = experiment("eeffpose-p0-order8", "mpii", (256, 256))
+    metrics = score(settings, Predictions.load(tmp_path / "pred.npz"), root)
+    assert metrics == {"PCKh@0.5": pckh(joints, truth)["PCKh@0.5"]}
+    assert 50 < metrics["PCKh@0.5"] < 90

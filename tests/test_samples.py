@@ -1,10 +1,13 @@
 """Which persons count, where their boxes lie, and what is said about files that are wrong."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
+from pose.data import cache
+from pose.data.records import NEGATIVE_SCORE, NO_AREA, OUTSIDE
 from pose.data.samples import load_coco, load_detections, load_mpii, open_split
 from pose.errors import PoseError
 
@@ -72,10 +75,54 @@ def test_boxes_are_clipped_padded_to_the_aspect_ratio_and_enlarged(write, tmp_pa
     np.testing.assert_allclose(samples.areas, [62.5**2 / 0.75], rtol=1e-5)
 
 
-def test_crowds_and_persons_without_keypoints_or_area_are_left_out(write, tmp_path):
-    blank = {"keypoints": 51 * [0]}
-    path = write({}, {"iscrowd": 1}, blank, {"area": 0}, {"category_id": 2})
-    assert load_coco(path, tmp_path, SIZE).person_ids.tolist() == [7]
+UNSEEN = {"keypoints": 51 * [0]}
+CLAUSES = {
+    "a crowd": ({"iscrowd": 1}, {}),
+    "no labelled keypoint": (UNSEEN, {}),
+    "another category": ({"category_id": 2}, {}),
+    "no area": ({"area": 0}, {NO_AREA: 1}),
+    "a box right of the image": ({"bbox": [100, 20, 30, 40]}, {OUTSIDE: 1}),
+    "a box below the image": ({"bbox": [10, 80, 30, 40]}, {OUTSIDE: 1}),
+}
+
+
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_a_person_counts_unless(clause, write, tmp_path, caplog):
+    change, skipped = CLAUSES[clause]
+    samples = load_coco(write({}, change | {"id": 8}, {"id": 9}), tmp_path, SIZE)
+    assert samples.person_ids.tolist() == [7, 9]
+    assert samples.skipped == skipped
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/persons.json: 1 left out: {reason}" for reason in skipped
+    ]
+
+
+COUNTED = {
+    "an occluded keypoint alone": {"keypoints": [5, 30, 1] + 48 * [0]},
+    "a keypoint at the origin": {"keypoints": 3 * [0] + [0, 0, 2] + 45 * [0]},
+    "a box in the last pixel": {"bbox": [99, 79, 50, 50]},
+    "a box that begins outside": {"bbox": [-200, -200, 10, 10]},
+    "a box one pixel wide": {"bbox": [10, 10, 1, 40]},
+}
+
+
+@pytest.mark.parametrize("clause", COUNTED)
+def test_a_person_counts_with(clause, write, tmp_path):
+    samples = load_coco(write({}, COUNTED[clause] | {"id": 8}), tmp_path, SIZE)
+    assert samples.person_ids.tolist() == [7, 8]
+    assert samples.skipped == {} and np.isfinite(samples.scales).all() and samples.scales.min() > 0
+
+
+def test_persons_stand_in_the_order_of_the_images(tmp_path):
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 100, "height": 80} for i in (5, 2, 9)]
+    people = [PERSON | {"id": n, "image_id": i} for n, i in enumerate((9, 2, 5, 9, 2))]
+    path = tmp_path / "persons.json"
+    path.write_text(json.dumps({"images": images, "annotations": people}))
+    samples = load_coco(path, tmp_path, SIZE)
+    assert samples.image_ids.tolist() == [5, 2, 2, 9, 9]
+    assert samples.person_ids.tolist() == [2, 1, 4, 0, 3]
+    names = samples.image_paths[samples.image_index]
+    assert [name.rsplit("/")[-1] for name in names] == [f"{i}.jpg" for i in samples.image_ids]
 
 
 def test_mpii_boxes_are_moved_down_enlarged_and_made_zero_based(tmp_path):
@@ -93,8 +140,10 @@ def test_mpii_boxes_are_moved_down_enlarged_and_made_zero_based(tmp_path):
     ("change", "message"),
     [
         ({"keypoints": [1, 2, 2]}, "record 0: 3 keypoint values, not 51"),
-        ({"image_id": 5}, "record 0: no 5"),
-        ({"keypoints": [float("nan"), 1, 2] + 48 * [1]}, "image 1: a person with a number that is"),
+        ({"image_id": 5}, "record 0: image 5 is not in the annotations"),
+        ({"keypoints": [float("nan"), 1, 2] + 48 * [1]}, "record 0: a number that is not finite"),
+        ({"bbox": [1, 2, float("inf"), 4]}, "record 0: a number that is not finite"),
+        ({"bbox": None}, "record 0: "),
         ({"iscrowd": 1}, "no usable person"),
     ],
 )
@@ -117,3 +166,169 @@ def test_wrong_files_are_named(write, tmp_path):
         open_split("coco", tmp_path, "val", SIZE)
     with pytest.raises(PoseError, match=r"data_root .*nowhere: no such folder"):
         open_split("mpii", tmp_path / "nowhere", "val", SIZE)
+
+
+def test_ids_that_stand_twice_are_named(write, tmp_path):
+    with pytest.raises(PoseError, match=r"persons\.json: annotation id 7 stands twice"):
+        load_coco(write({}, {}), tmp_path, SIZE)
+    path = write({})
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"images": 2 * content["images"]}))
+    with pytest.raises(PoseError, match=r"persons\.json: image id 1 stands twice in 'images'"):
+        load_coco(path, tmp_path, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], r"persons\.json: not a COCO annotation file \(no list 'images'\)"),
+        ({"images": 1}, r"persons\.json: not a COCO annotation file"),
+        ({"images": []}, "no usable person"),
+        ({"images": [{"id": 1}]}, "record 0 of 'images': no 'width'"),
+        (
+            {"images": [{"id": 1, "file_name": "a", "width": 0, "height": 1}]},
+            "record 0 of 'images': an image of 0x1 pixels",
+        ),
+    ],
+)
+def test_files_of_another_kind_are_named(content, message, tmp_path):
+    path = tmp_path / "persons.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(PoseError, match=message):
+        load_coco(path, tmp_path, SIZE)
+
+
+BOX = {"image_id": 1, "category_id": 1, "bbox": [10, 20, 30, 40], "score": 0.5}
+
+
+@pytest.fixture
+def detected(write, tmp_path):
+    """Loads detections in a 100x80 image, each the box above with some changes."""
+
+    def load(*changes):
+        path = tmp_path / "boxes.json"
+        path.write_text(json.dumps([BOX | change for change in changes]))
+        return load_detections(path, write({}), tmp_path, SIZE)
+
+    return load
+
+
+def test_boxes_that_hold_nothing_are_counted_and_left_out(detected, caplog):
+    samples = detected(
+        {}, {"bbox": [1, 2, 0, 5]}, {"bbox": [-30, 2, 20, 5]}, {"bbox": [3, 90, 9, 9]},
+        {"score": -0.1}, {"category_id": 3}, {"bbox": [-10, -10, 20, 20], "score": 0},
+    )  # fmt: skip
+    assert samples.box_scores.tolist() == [0.5, 0]
+    assert samples.skipped == {NO_AREA: 1, OUTSIDE: 2, NEGATIVE_SCORE: 1}
+    assert len(caplog.records) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"bbox": [1, 2, -3, 4]},
+            r"boxes\.json: record 1: box \[1, 2, -3, 4\] has a negative side",
+        ),
+        ({"bbox": [1, 2, 3]}, r"boxes\.json: record 1: not enough values"),
+        ({"score": float("nan")}, r"boxes\.json: record 1: a number that is not finite"),
+        ({"image_id": 4}, r"boxes\.json: record 1: image 4 is not in the annotations"),
+    ],
+)
+def test_wrong_boxes_are_named(change, message, detected):
+    with pytest.raises(PoseError, match=message):
+        detected({}, change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"joints": [[1, 2]] * 15}, "record 0: not 16 joints"),
+        ({"joints_vis": [1] * 15}, "record 0: not 16 joints"),
+        ({"scale": 0}, "record 0: scale 0 is not positive"),
+        ({"center": [1, float("nan")]}, "record 0: a number that is not finite"),
+        ({"center": [1]}, r"record 0: center \[1\] is not a point"),
+        ({"image": None}, "record 0: no name of an image"),
+    ],
+)
+def test_wrong_mpii_records_are_named(change, message, tmp_path):
+    person = {"image": "b.jpg", "center": [5, 6], "scale": 2, "joints": [[1, 2]] * 16}
+    path = tmp_path / "valid.json"
+    path.write_text(json.dumps([person | {"joints_vis": [1] * 16} | change]))
+    with pytest.raises(PoseError, match=message):
+        load_mpii(path, tmp_path, SIZE)
+    path.write_text(json.dumps({"persons": []}))
+    with pytest.raises(PoseError, match=r"valid\.json: not a list of persons"):
+        load_mpii(path, tmp_path, SIZE)
+
+
+def test_test_dev_has_detections_only(write, tmp_path):
+    (tmp_path / "test2017").mkdir()
+    (tmp_path / "annotations").mkdir()
+    content = json.loads(write({}).read_text())
+    del content["annotations"]
+    listed = tmp_path / "annotations/image_info_test-dev2017.json"
+    listed.write_text(json.dumps(content))
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps([BOX]))
+    samples = open_split("coco", tmp_path, "test-dev", SIZE, boxes)
+    assert samples.image_paths.tolist() == [f"{tmp_path}/test2017/a.jpg"]
+    with pytest.raises(PoseError, match="test-dev has no annotated persons; give a file"):
+        open_split("coco", tmp_path, "test-dev", SIZE)
+
+
+@pytest.fixture
+def caching(tmp_path, monkeypatch):
+    """The folder of a cache that small files enter too."""
+    monkeypatch.setenv("POSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "SMALL", 0)
+    return tmp_path / "cache/annotations"
+
+
+def same(one, other):
+    arrays = [name for name, value in vars(one).items() if isinstance(value, np.ndarray)]
+    equal = (np.array_equal(getattr(one, n), getattr(other, n)) for n in arrays)
+    return all(equal) and len(arrays) == 10 and one.skipped == other.skipped
+
+
+def test_cached_annotations_are_what_the_file_says(test_data, caching, monkeypatch):
+    root = test_data / "coco_mini"
+    boxes = root / "person_detections_4_val_images.json"
+    kinds = (("train", None), ("val", None), ("val", boxes))
+    read = [open_split("coco", root, split, SIZE, file) for split, file in kinds]
+    assert len(list(caching.glob("*.npz"))) == 4  # persons twice, the val images, the boxes
+    monkeypatch.setattr("pose.data.records.read_json", None)
+    again = [open_split("coco", root, split, SIZE, file) for split, file in kinds]
+    assert all(same(*pair) for pair in zip(read, again, strict=True))
+
+
+def test_a_file_is_read_anew_when_its_content_changes_not_its_date(write, tmp_path, caching):
+    path = write({})
+    assert load_coco(path, tmp_path, SIZE).person_ids.tolist() == [7]
+    path = write({"id": 8}, {"area": 0})
+    changed = load_coco(path, tmp_path, SIZE)
+    assert changed.person_ids.tolist() == [8] and changed.skipped == {NO_AREA: 1}
+    before = set(caching.glob("*.npz"))
+    os.utime(path, (1, 1))
+    assert same(load_coco(path, tmp_path, SIZE), changed)
+    assert set(caching.glob("*.npz")) == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "a byte", "empty"])
+def test_a_damaged_cache_is_made_again(damage, write, tmp_path, caching, capsys):
+    path = write({})
+    whole = load_coco(path, tmp_path, SIZE)
+    (store,) = caching.glob("*.npz")
+    content = bytearray(store.read_bytes())
+    content[content.index(np.float32(30).tobytes())] ^= 1  # a joint's y
+    store.write_bytes({"cut": content[:-50], "a byte": content, "empty": b""}[damage])
+    assert same(load_coco(path, tmp_path, SIZE), whole)
+    assert "is damaged and made again" in capsys.readouterr().err
+    assert same(load_coco(path, tmp_path, SIZE), whole)
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_stops_nobody(write, tmp_path, caching, capsys):
+    caching.parent.write_text("a file where a folder is wanted")
+    assert len(load_coco(write({}), tmp_path, SIZE)) == 1
+    assert "annotations are not cached: " in capsys.readouterr().err

@@ -1,94 +1,51 @@
 """A training can be interrupted anywhere and ends as if it had not been."""
 
 import json
-import re
-import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
-from filelock import FileLock
-from safetensors.torch import load_file
 from torch import nn
+from training_runs import CPU, people, small_experiment, tiny_trainer
 
-from pose.config import Experiment, Training, experiment
+from pose.config import Training
 from pose.data.dataset import PoseDataset
-from pose.data.keypoints import COCO
 from pose.data.samples import open_split
-from pose.data.synthetic import SyntheticSettings, write_dataset
 from pose.errors import PoseError
-from pose.train import Trainer, train
+from pose.train import train
 from pose.training import checkpoint
 from pose.training.loader import EpochBatches, training_loader
+from pose.training.monitor import span
 from pose.training.schedule import Schedule
-
-ROOT = Path(__file__).parent.parent
-CPU = torch.device("cpu")
-TIMES = {"images_per_second", "seconds", "validation_seconds"}
+from pose.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("people") / "data"
-    write_dataset(folder, SyntheticSettings(train_images=10, val_images=3))
-    return folder
+    return people(tmp_path_factory.mktemp("people"))
 
 
-def small_experiment(**train: object) -> Experiment:
-    overrides = {
-        "model_options": {"init": "scratch"},
-        "train": {"batch_size": 4, "epochs": 2, "warmup_epochs": 1, **train},
-    }
-    return experiment("eeffpose-p0-order8", "synthetic", (64, 48), "controlled", 0, overrides)
-
-
-class TinyNet(nn.Module):
-    """Stride 4, with the batch normalisation and the randomness that resuming must respect."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 8, 4, stride=4),
-            nn.BatchNorm2d(8),
-            nn.Dropout(0.5),
-            nn.Conv2d(8, len(COCO), 1),
-        )
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layers(images)
-
-
-def tiny_trainer(data_root: Path, run_dir: Path, **train: object) -> Trainer:
-    settings = small_experiment(**train)
-    samples = open_split("synthetic", data_root, "train", settings.input_size)
-    dataset = PoseDataset(samples, settings.input_size, settings.augmentation, settings.seed)
-    torch.manual_seed(0)
-    run_dir.mkdir(parents=True, exist_ok=True)
-
-    def validate(model: nn.Module) -> dict[str, float]:
-        return {"AP": model.layers[0].weight.sum().item()}
-
-    return Trainer(settings, TinyNet(), dataset, validate, run_dir, CPU)
-
-
-def log(run_dir: Path) -> list[dict[str, float]]:
-    lines = (run_dir / "training.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+def lines(file: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def interrupt_after(trainer: Trainer, steps: int) -> None:
     step = trainer._step
 
-    def counted(batch: dict[str, torch.Tensor]) -> float:
-        loss = step(batch)
+    def counted(batch: dict[str, torch.Tensor]) -> None:
+        step(batch)
         if trainer._global_step() + 1 == steps:
             trainer.stop_signal = signal.SIGTERM
-        return loss
 
     trainer._step = counted
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    for name in ("best.safetensors", "training.jsonl"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
 @pytest.mark.parametrize("steps", [2, 6, 9])
@@ -99,92 +56,147 @@ def test_an_interrupted_training_ends_bit_equal_to_an_undisturbed_one(data_root,
     with pytest.raises(PoseError, match="stopped by SIGTERM; start again to resume"):
         interrupted.run()
     tiny_trainer(data_root, tmp_path / "broken").run()
+    assert_equal_runs(tmp_path / "whole", tmp_path / "broken")
 
-    assert log(tmp_path / "broken") == log(tmp_path / "whole")
-    whole, broken = (
-        load_file(tmp_path / name / "best.safetensors") for name in ("whole", "broken")
-    )
-    assert whole.keys() == broken.keys()
-    assert all(torch.equal(whole[key], broken[key]) for key in whole)
+
+def test_checkpoints_within_an_epoch_change_nothing(data_root, tmp_path):
+    tiny_trainer(data_root, tmp_path / "whole").run()
+    tiny_trainer(data_root, tmp_path / "saving", {"checkpoint_minutes": 0}).run()
+    assert_equal_runs(tmp_path / "whole", tmp_path / "saving")
+
+
+def test_a_checkpoint_is_due_after_the_given_minutes(data_root, tmp_path):
+    trainer = tiny_trainer(data_root, tmp_path, {"checkpoint_minutes": 5})
+    trainer._train_epoch()
+    assert not list(tmp_path.glob("checkpoint-*.pt"))
+    trainer.position.step = 0
+    trainer.saved -= 5 * 60
+    trainer._train_epoch()
+    assert list(tmp_path.glob("checkpoint-*.pt"))
+
+
+def test_a_kill_between_the_last_checkpoint_and_the_log_loses_no_epoch(data_root, tmp_path):
+    tiny_trainer(data_root, tmp_path).run()
+    log = tmp_path / "training.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
+    tiny_trainer(data_root, tmp_path).run()
+    assert log.read_bytes() == whole
+
+
+def test_a_checkpoint_tells_the_experiment_and_the_versions_it_is_of(data_root, tmp_path):
+    trainer = tiny_trainer(data_root, tmp_path)
+    trainer.run()
+    state = checkpoint.load(checkpoint.newest(tmp_path), CPU)
+    assert state["key"] == trainer.experiment.key()
+    assert state["versions"]["torch"] == str(torch.__version__)
+    assert state["versions"]["python"] == sys.version.split()[0]
+
+
+def test_resuming_with_other_versions_says_that_the_bits_may_differ(data_root, tmp_path, capsys):
+    trainer = tiny_trainer(data_root, tmp_path)
+    trainer.versions |= {"torch": "1.0"}
+    trainer.run()
+    tiny_trainer(data_root, tmp_path).run()
+    assert "torch: 1.0 there" in capsys.readouterr().err
 
 
 def test_the_log_shows_the_rate_that_each_epoch_ended_with(data_root, tmp_path):
     tiny_trainer(data_root, tmp_path, warmup_epochs=2, epochs=1, lr=0.01).run()
-    assert [epoch["lr"] for epoch in log(tmp_path)] == pytest.approx([0.005, 0.01, 0.01])
+    rates = [epoch["lr"] for epoch in lines(tmp_path / "training.jsonl")]
+    assert rates == pytest.approx([0.005, 0.01, 0.01])
 
 
-def test_a_torn_checkpoint_falls_back_to_the_one_before(data_root, tmp_path, capsys):
-    tiny_trainer(data_root, tmp_path / "whole").run()
-    tiny_trainer(data_root, tmp_path / "torn").run()
-    earlier, newest = sorted((tmp_path / "torn").glob("checkpoint-*.pt"))
-    newest.write_bytes(newest.read_bytes()[:1000])
-    resumed = tiny_trainer(data_root, tmp_path / "torn")
-    resumed.run()
-
-    assert f"{newest} is unreadable" in capsys.readouterr().err
-    assert earlier.exists()
-    assert log(tmp_path / "torn") == log(tmp_path / "whole")
-
-
-def test_another_experiments_run_is_not_resumed(data_root, tmp_path):
-    tiny_trainer(data_root, tmp_path).run()
-    with pytest.raises(PoseError, match="another experiment"):
-        tiny_trainer(data_root, tmp_path, lr=0.5).run()
-
-
-def test_one_trainer_at_a_time_holds_a_run(data_root, tmp_path):
-    with FileLock(tmp_path / "lock"), pytest.raises(PoseError, match="another trainer holds"):
-        train(small_experiment(), data_root, tmp_path, CPU)
-
-
-def test_a_loss_that_is_not_finite_names_the_samples_and_keeps_the_last_checkpoint(
-    data_root, tmp_path
-):
+def test_speed_and_memory_are_logged_by_interval_and_by_epoch(data_root, tmp_path, monkeypatch):
+    monkeypatch.setattr("pose.training.monitor.INTERVAL_STEPS", 2)
     trainer = tiny_trainer(data_root, tmp_path)
-    trainer._train_epoch()
-    trainer._end_epoch()
-    kept = sorted(tmp_path.glob("checkpoint-*.pt"))
-    with torch.no_grad():
-        trainer.model.layers[3].bias.fill_(float("nan"))
-    with pytest.raises(PoseError, match=r"loss is nan in epoch 0, step 0, .*samples \[\d+"):
-        trainer._train_epoch()
-    assert sorted(tmp_path.glob("checkpoint-*.pt")) == kept
+    trainer.run()
+    events = lines(tmp_path / "performance.jsonl")
+    steps = [event["step"] for event in events if event["event"] == "steps"]
+    epochs = [event for event in events if event["event"] == "epoch"]
+    per_epoch = len(trainer.batches)
+    assert steps == sorted({*range(2, per_epoch + 1, 2), per_epoch} | {
+        epoch * per_epoch + step
+        for epoch in (1, 2)
+        for step in (*range(2, per_epoch + 1, 2), per_epoch)
+    })  # fmt: skip
+    assert [epoch["epoch"] for epoch in epochs] == [-1, 0, 1]
+    for event in events:
+        assert event["images_per_second"] == pytest.approx(4 / event["step_seconds"])
+        assert 0 <= event["data_wait_share"] <= 1
+        assert event["rss_mb"] > 50
+        assert event["gpu_memory_mb"] is None
+    log = lines(tmp_path / "training.jsonl")
+    assert [epoch["loss"] for epoch in epochs] == [epoch["loss"] for epoch in log]
+    assert [epoch["AP"] for epoch in epochs] == [epoch["AP"] for epoch in log]
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_a_corrupt_image_ends_the_training_in_one_line(data_root, tmp_path, workers):
-    damaged = tmp_path / "data"
-    shutil.copytree(data_root, damaged)
-    for image in (damaged / "train2017").iterdir():
-        image.write_bytes(image.read_bytes()[:500])
-    command = [sys.executable, "-m", "pose.train", "--data-root", damaged, "--device", "cpu"]
-    command += ["--experiment", small_experiment().model_dump_json(), "--workers", workers]
-    command += ["--run-dir", tmp_path / "run", "--weights", tmp_path / "w", "--log", tmp_path / "l"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert re.fullmatch(r"error: image \S+\.jpg: truncated JPEG; fetch it again\n", done.stderr)
-    assert not (tmp_path / "w").exists()
+def test_a_resumed_training_logs_no_step_twice(data_root, tmp_path, monkeypatch):
+    monkeypatch.setattr("pose.training.monitor.INTERVAL_STEPS", 1)
+    tiny_trainer(data_root, tmp_path).run()
+    *_, newest = sorted(tmp_path.glob("checkpoint-*.pt"))
+    newest.unlink()
+    log = tmp_path / "performance.jsonl"
+    log.write_text(log.read_text() + '{"event": "ste')  # torn by a kill
+    tiny_trainer(data_root, tmp_path).run()
+    steps = [event["step"] for event in lines(log) if event["event"] == "steps"]
+    assert steps == list(range(1, len(steps) + 1))
 
 
-def test_a_failing_write_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, 1, {"epoch": 1})
+def test_tensorboard_gets_what_the_log_gets(data_root, tmp_path):
+    pytest.importorskip("tensorboard")
+    tiny_trainer(data_root, tmp_path, {"tensorboard": True}).run()
+    assert list((tmp_path / "tensorboard").glob("events.*"))
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(PoseError, match=r"No space left on device; the last good one is .*0001"):
-        checkpoint.save(tmp_path, 2, {"epoch": 2})
-    assert checkpoint.load_latest(tmp_path, CPU) == {"epoch": 1}
-    assert len(list(tmp_path.iterdir())) == 1
+def test_a_missing_tensorboard_is_named(data_root, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(PoseError, match="pip install tensorboard"):
+        tiny_trainer(data_root, tmp_path, {"tensorboard": True})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(50, "1 min"), (3600 + 300, "1 h 05 min"), (3 * 86400 + 4 * 3600, "3 d 4 h")],
+)
+def test_the_time_left_is_told_in_two_units_at_most(seconds, text):
+    assert span(seconds) == text
+
+
+def test_memory_stays_flat_over_two_hundred_steps_and_ten_epochs(data_root, tmp_path):
+    trainer = tiny_trainer(data_root, tmp_path, epochs=80, warmup_epochs=0)
+    process, resident = psutil.Process(), []
+    end_epoch = trainer._end_epoch
+
+    def measured() -> None:
+        end_epoch()
+        resident.append(process.memory_info().rss)
+
+    trainer._end_epoch = measured
+    trainer.run()
+    assert trainer._global_step() >= 200
+    assert resident[-1] - resident[10] < 5 * 2**20
 
 
 def test_a_real_model_trains_through_the_command_and_improves(data_root, tmp_path):
     train(small_experiment(), data_root, tmp_path, CPU)
-    epochs = [json.loads(line) for line in (tmp_path / "training.jsonl").read_text().splitlines()]
+    epochs = lines(tmp_path / "training.jsonl")
     assert [epoch["epoch"] for epoch in epochs] == [-1, 0, 1]
     assert epochs[-1]["loss"] < epochs[0]["loss"]
-    assert {"AP", "AR", "lr", "images_per_second"} <= epochs[0].keys()
+    assert {"AP", "AR", "lr", "loss"} <= epochs[0].keys()
+
+
+def test_batches_are_the_same_however_many_processes_share_them():
+    def epoch(processes: int) -> list[list[int]]:
+        shares = [EpochBatches(60, 12, 0, rank, processes) for rank in range(processes)]
+        return [[index for part in parts for index in part] for parts in zip(*shares, strict=True)]
+
+    assert epoch(1) == epoch(2) == epoch(3) == epoch(4)
+
+
+def test_a_batch_that_the_processes_cannot_share_equally_is_refused():
+    with pytest.raises(PoseError, match="batch_size is 10, which 4 processes cannot share"):
+        EpochBatches(60, 10, 0, 0, 4)
 
 
 def test_workers_change_nothing_about_the_batches(data_root):
@@ -221,7 +233,7 @@ def schedule(warmup_epochs: int = 0) -> Schedule:
     settings = small_experiment().train.model_dump() | {
         "lr": 1e-3,
         "warmup_epochs": warmup_epochs,
-        "plateau_patience": 5,
+        "schedule": {"name": "plateau", "factor": 0.3, "patience": 5},
     }
     optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))])
     return Schedule(optimizer, Training(**settings), steps_per_epoch=10)

@@ -1,6 +1,7 @@
 """Published weights arrive whole or not at all, and load strictly under their own names."""
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ from pose.models import create_model, list_models
 from pose.models.backbone import EffNet
 from pose.weights import (
     catalogue,
+    checkpoints,
     convert,
     fetch,
     load_backbone,
@@ -106,14 +108,46 @@ def checkpoint(path, state) -> bytes:
     return path.read_bytes()
 
 
-def test_catalogue_holds_the_eleven_checkpoints_and_the_initial_backbones():
-    whole = [file for file in catalogue().values() if file.input]
-    assert len(whole) == 11
-    assert {file.name for file in whole} == {f"{f.model}@{f.dataset}" for f in whole}
-    assert {file.model for file in whole} <= set(list_models())
-    rest = {file.name for file in catalogue().values()} - {file.name for file in whole}
-    sizes = ("efficientnet_b0", "efficientnet_b2", "efficientdet_d0_ap", "efficientdet_d2_ap")
-    assert rest == {f"tf_{size}" for size in sizes}
+def test_catalogue_holds_the_authors_eleven_checkpoints_and_every_initial_trunk():
+    assert {file.name for file in checkpoints()} == {
+        f"{f.model}@{f.dataset}" for f in checkpoints()
+    }
+    assert len(checkpoints()) == 11
+    trunks = {file.name for file in catalogue().values() if not file.input}
+    assert trunks == {
+        *("tf_efficientdet_d0_ap", "tf_efficientdet_d2_ap"),
+        *(f"tf_efficientnet_b{size}" for size in (0, 1, 2, 3, 4, 5, 7)),
+        *("resnet50", "resnet152", "hrnet_w32", "hrnet_w48", "mobilenet_v2", "shufflenet_v2_x1_0"),
+    }
+
+
+def test_every_baselines_checkpoint_names_its_place_its_expected_score_and_how_it_is_evaluated():
+    baselines = [file for file in catalogue().values() if file.input and file not in checkpoints()]
+    assert {file.model for file in baselines} <= set(list_models())
+    for file in baselines:
+        name = f"{file.model}@{file.dataset}-{file.input}"
+        assert file.name in (name, f"{name}-mmpose")
+        assert file.boxes == ("det" if file.dataset == "coco" else "gt")
+        # HRNet's table has no row for the net whose file it names
+        assert file.expected or file.name == "hrnet-w48@mpii-256x256"
+        assert file.experiment().model == file.model
+    by_name = catalogue()
+    assert by_name["hrnet-w32@coco-256x192"].expected == "74.4"
+    simple, mmposes = (by_name[f"simplebaseline-r50@coco-256x192{v}"] for v in ("", "-mmpose"))
+    channels = [file.experiment().image.channels for file in (simple, mmposes)]
+    assert channels == ["bgr", "rgb"]  # each was trained on what its project's reader gives
+
+
+def test_a_file_that_only_a_browser_can_fetch_is_asked_for_and_then_used(cache):
+    name = "hrnet-w32@coco-256x192"
+    where = f"{cache / name}.pth"
+    with pytest.raises(PoseError) as error:
+        fetch(name)
+    for part in ("by hand", catalogue()[name].url, "pose_hrnet_w32_256x192.pth", where):
+        assert part in str(error.value)
+    cache.mkdir()
+    (cache / f"{name}.pth").write_bytes(CONTENT)
+    assert str(fetch(name)) == where
 
 
 def test_git_blob_and_sha256_prefix_name_a_file_s_content(tmp_path):
@@ -318,7 +352,8 @@ def test_a_converted_checkpoint_gives_the_released_heatmaps(publish, tmp_path, r
     output = tmp_path / "weights.safetensors"
     convert(name, output)
     with safe_open(output, "pt") as file:
-        assert file.metadata() == {"model": "eeffpose-p0-order8"}
+        about = json.loads(file.metadata()["experiment"])
+        assert (about["model"], about["dataset"]) == ("eeffpose-p0-order8", "coco")
     model = create_model("eeffpose-p0-order8").eval()
     load_weights(model, output)
     with torch.inference_mode():

@@ -12,6 +12,9 @@ import pytest
 import yaml
 from snakemake_cli import ROOT, plan, snakemake
 
+from analysis import reported
+from pose import models
+from pose.fingerprint import with_imports
 from pose.models import list_models
 
 
@@ -36,7 +39,7 @@ def test_the_bare_command_plans_the_eight_trainings(checkout):
     jobs = plan(checkout)
     assert jobs["train"] == 8
     assert jobs["infer"] == jobs["evaluate"] == 16  # ground-truth and detector boxes
-    assert jobs["total"] == 54
+    assert jobs["total"] == 56
 
 
 def test_a_deleted_evaluation_reruns_what_depends_on_it_and_nothing_else(checkout):
@@ -52,6 +55,31 @@ def test_a_deleted_evaluation_reruns_what_depends_on_it_and_nothing_else(checkou
 
     (folder / "results/demo/eeffpose-p0-order3/seed0/metrics_gt.json").unlink()
     assert plan(folder) == {"evaluate": 1, "table1": 1, "figure1": 1, "all": 1, "total": 4}
+
+
+def test_the_papers_config_plans_every_row_of_its_tables(checkout):
+    done = snakemake(checkout, "--dry-run", "--configfile", "config/paper.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    planned = set(re.findall(r"results/paper/((?:coco|mpii)-[^/]+)/seed0/weights", done.stdout))
+    for number, dataset in ((2, "coco"), (3, "coco"), (4, "mpii")):
+        for row in reported.comparison(number).itertuples():
+            assert f"{dataset}-{row.model}-{row.input}" in planned
+    assert {f"coco-eeffpose-p0-order{k}-256x192" for k in range(1, 9)} <= planned
+    submitted = set(
+        re.findall(r"submission/person_keypoints_test-dev2017_(\S+)-seed0_", done.stdout)
+    )
+    assert {f"coco-{r.model}-{r.input}" for r in reported.comparison(3).itertuples()} <= submitted
+    for number in (1, 2, 3, 4):
+        assert f"results/paper/tables/table{number}.html" in done.stdout
+
+
+def test_a_run_is_one_model_data_set_and_input(checkout, tmp_path):
+    config = tmp_path / "twice.yaml"
+    block = {"dataset": "coco", "data_root": "d", "input": [64, 64], "models": ["lpn-50"]}
+    content = {"name": "x", "protocol": "released", "seeds": [0], "device": "cpu"}
+    config.write_text(yaml.safe_dump(content | {"runs": [block, block]}))
+    done = snakemake(checkout, "--dry-run", "--configfile", str(config))
+    assert done.stderr.splitlines()[-1] == "error: config: the run coco-lpn-50-64x64 is there twice"
 
 
 def test_seeds_multiply_the_trainings(checkout):
@@ -76,7 +104,7 @@ def test_a_real_data_set_is_planned_from_its_folder_alone(checkout, test_data):
     ("setting", "message"),
     [
         ("modles=[]", "unknown key 'modles' (did you mean 'models'?)"),
-        ("input=[64, 50]", "input_size: both sides must be multiples of 4"),
+        ("input=[64, 50]", "eeffpose-p0-order1 needs both sides to be multiples of 4"),
         (
             "protocol=releasd",
             "protocol: 'releasd' is not one of ['released', 'controlled', 'paper']",
@@ -122,7 +150,7 @@ def test_both_environments_name_the_same_packages():
 
 def test_the_labels_of_a_result_reveal_every_overridden_setting(checkout):
     done = snakemake(checkout, "--dry-run", "--printshellcmds", "--quiet", "progress")
-    command = next(line for line in done.stdout.splitlines() if "pose.train" in line)
+    command = next(line for line in done.stdout.splitlines() if " pose.train " in line)
     experiment = json.loads(re.search(r"--experiment '(.*?)' --data-root", command)[1])
     overrides = yaml.safe_load((ROOT / "config/config.yaml").read_text())["overrides"]
     for part, settings in overrides.items():
@@ -131,10 +159,22 @@ def test_the_labels_of_a_result_reveal_every_overridden_setting(checkout):
             assert f"{key}={value}" in experiment["protocol"]
 
 
-def test_the_model_sheet_lists_the_registry():
+def test_the_model_sheet_lists_the_registry_and_where_each_model_is_built():
     with (ROOT / "config/models.tsv").open() as sheet:
-        listed = [row["model"] for row in csv.DictReader(sheet, delimiter="\t")]
-    assert listed == list_models()
+        families = {row["model"]: row["family"] for row in csv.DictReader(sheet, delimiter="\t")}
+    assert list(families) == list_models()
+    for model, family in families.items():
+        build = models._BUILDERS[model]
+        assert getattr(build, "func", build).__module__ == f"pose.models.{family}"
+
+
+def test_a_changed_block_retrains_the_models_that_use_it_and_no_other():
+    def files(family: str) -> list[str]:
+        return with_imports(f"pose.models.{family}", "pose.models")
+
+    assert "pose/models/neck.py" in files("eeffpose")
+    assert "pose/models/deconv_head.py" in files("simplebaseline")
+    assert "pose/models/deconv_head.py" not in files("eeffpose")
 
 
 def test_the_demos_settings_do_not_leak_into_another_config(checkout):
@@ -147,6 +187,6 @@ def test_the_demos_settings_do_not_leak_into_another_config(checkout):
         "--config",
         "device=cpu",
     )
-    commands = [line for line in done.stdout.splitlines() if "-m pose.train" in line]
+    commands = [line for line in done.stdout.splitlines() if " pose.train " in line]
     assert len(commands) == 8
     assert all('"protocol":"released"' in c and '"init":"effdet_coco"' in c for c in commands)

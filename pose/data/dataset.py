@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,28 +12,8 @@ from torch.utils.data import Dataset
 from pose.config import Augmentation
 from pose.data.augment import Crop, draw, generator
 from pose.data.crop import apply, crop_person, mirror_joints
+from pose.data.images import check_size, read_image
 from pose.data.samples import Samples
-from pose.errors import PoseError
-
-# EXIF orientation is ignored: COCO and MPII were annotated on the pixels as stored.
-READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-
-cv2.setNumThreads(0)  # the loader's processes are the parallelism
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """The image (H, W, 3) uint8 BGR; PoseError when it is missing, truncated or undecodable."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise PoseError(f"image {path}: {error.strerror}; check data_root") from None
-    # OpenCV fills the rest of a truncated JPEG with grey and says nothing.
-    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9", len(data) // 2) < 0:
-        raise PoseError(f"image {path}: truncated JPEG; fetch it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), READ_FLAGS) if data else None
-    if image is None:
-        raise PoseError(f"image {path}: cannot be decoded; fetch it again")
-    return image
 
 
 class PoseDataset(Dataset):
@@ -70,13 +49,12 @@ class PoseDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         samples = self.samples
-        image = self._image(int(samples.image_index[index]))
         joints, visible = samples.joints[index], samples.visible[index]
-        crop = self._crop(index)
-        pixels, matrix = crop_person(image, crop.center, crop.scale, self.input_size, *crop[2:])
+        crop = self.crop(index)
+        pixels, matrix, width = self._pixels(int(samples.image_index[index]), crop)
         if crop.flip:
             flip_index = samples.keypoints.flip_index
-            joints, visible = mirror_joints(joints, visible, image.shape[1], flip_index)
+            joints, visible = mirror_joints(joints, visible, width, flip_index)
         return {
             "image": torch.from_numpy(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)),
             "joints": torch.from_numpy(apply(matrix, joints).astype(np.float32)),
@@ -84,7 +62,8 @@ class PoseDataset(Dataset):
             "index": index,
         }
 
-    def _crop(self, index: int) -> Crop:
+    def crop(self, index: int) -> Crop:
+        """Which part of its image a sample is, in the present epoch."""
         samples = self.samples
         box = samples.centers[index], samples.scales[index]
         if self.augmentation is None:
@@ -94,9 +73,18 @@ class PoseDataset(Dataset):
         person = samples.joints[index], samples.visible[index]
         return draw(rng, self.augmentation, *box, *person, samples.keypoints, width / height)
 
+    def _pixels(self, image_index: int, crop: Crop) -> tuple[np.ndarray, np.ndarray, int]:
+        """The crop in BGR, the matrix from (mirrored) image to crop, and the image's width."""
+        image = self._image(image_index)
+        box = crop.center, crop.scale, self.input_size
+        return *crop_person(image, *box, crop.rotation, crop.flip), image.shape[1]
+
     def _image(self, image_index: int) -> np.ndarray:
         """The decoded image; the last one is kept, as testing meets an image's persons in a row."""
         if self._last_image is None or self._last_image[0] != image_index:
             path = str(self.samples.image_paths[image_index])
-            self._last_image = image_index, read_image(path)
+            image = read_image(path)
+            if self.samples.image_sizes is not None:
+                check_size(image, self.samples.image_sizes[image_index], path)
+            self._last_image = image_index, image
         return self._last_image[1]

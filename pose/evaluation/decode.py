@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from pose.data.crop import PIXEL_STD
+from pose.evaluation.dark import dark
+from pose.evaluation.locate import argmax, quarter, soft_argmax
+
+Method = Literal["quarter", "argmax", "dark", "soft_argmax"]
 
 
-def decode(heatmaps: Tensor, centers: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
-    """Joints (B, K, 2) in image pixels and scores (B, K), the maxima of ``heatmaps`` (B, K, h, w).
+def decode(
+    heatmaps: Tensor,
+    centers: Tensor,
+    scales: Tensor,
+    method: Method = "quarter",
+    sigma: float = 2.0,
+    beta: float = 160.0,
+    offset: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Joints (B, K, 2) in image pixels and scores (B, K) of ``heatmaps`` (B, K, h, w), any stride.
 
-    Each maximum is moved a quarter pixel towards its higher neighbour, unless it lies within a
-    pixel of the map's edge; a map without a positive value counts as peaking at (0, 0).
     ``centers`` and ``scales`` (B, 2) are the boxes of :class:`pose.data.samples.Samples`.
+    ``sigma`` in heat-map pixels, the training target's, is what ``dark`` needs, and ``beta``, the
+    factor on the map before the softmax, what ``soft_argmax`` needs. Heat-map pixel i stands for
+    the crop's (i + ``offset``) * stride.
     """
-    peaks, scores = peak(heatmaps)
+    locate = {
+        "quarter": quarter,
+        "argmax": argmax,
+        "dark": partial(dark, sigma=sigma),
+        "soft_argmax": partial(soft_argmax, beta=beta),
+    }[method]
+    joints, scores = locate(heatmaps.float())
     height, width = heatmaps.shape[-2:]
-    middle = torch.tensor([width / 2, height / 2], device=peaks.device)
-    zoom = scales[:, None, :1].to(peaks) * (PIXEL_STD / width)
-    return centers[:, None].to(peaks) + (peaks - middle) * zoom, scores
-
-
-def peak(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-    """Peaks (B, K, 2) in heat-map pixels, with the quarter offset, and their values (B, K)."""
-    heatmaps = heatmaps.float()
-    height, width = heatmaps.shape[-2:]
-    scores, index = heatmaps.flatten(2).max(dim=-1)
-    index = index * (scores > 0)
-    x, y = index % width, index // width
-    interior = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
-
-    def value(column: Tensor, row: Tensor) -> Tensor:
-        near = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-        return heatmaps.flatten(2).gather(-1, near[..., None]).squeeze(-1)
-
-    slope = torch.stack(
-        [value(x + 1, y) - value(x - 1, y), value(x, y + 1) - value(x, y - 1)], dim=-1
-    )
-    offset = 0.25 * slope.sign() * interior[..., None]
-    return torch.stack([x, y], dim=-1) + offset, scores
+    middle = torch.tensor([width / 2, height / 2], device=joints.device)
+    zoom = scales[:, None, :1].to(joints) * (PIXEL_STD / width)
+    return centers[:, None].to(joints) + (joints + offset - middle) * zoom, scores

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pose.errors import PoseError
 from pose.files import atomic
+
+ARRAYS = (
+    "image_ids",
+    "person_ids",
+    "keypoints",
+    "box_scores",
+    "areas",
+    "centers",
+    "scales",
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +30,8 @@ class Predictions:
 
     ``image_ids``, ``person_ids`` (N,) int64 as in the samples; ``keypoints`` (N, K, 3): x, y in
     image pixels (0-based) and score; ``box_scores`` (N,); ``areas`` (N,) of the padded boxes in
-    square pixels; ``centers``, ``scales`` (N, 2): the boxes.
+    square pixels; ``centers``, ``scales`` (N, 2): the boxes. ``about``: how they were made, for
+    the result rows.
     """
 
     image_ids: np.ndarray
@@ -28,22 +41,42 @@ class Predictions:
     areas: np.ndarray
     centers: np.ndarray
     scales: np.ndarray
+    about: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` file."""
+        arrays = asdict(self) | {"about": json.dumps(self.about)}
         with atomic(path) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **asdict(self))
+            np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
-        """Read what :meth:`save` wrote; PoseError when the file is anything else."""
+        """Read what :meth:`save` wrote; PoseError when the file is anything else, or unsound."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+                content = {name: arrays[name] for name in ARRAYS}
+                about = json.loads(str(arrays["about"]))
         except FileNotFoundError:
             raise PoseError(f"predictions {path}: no such file; run pose.infer first") from None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise PoseError(f"predictions {path}: not a file of pose.infer ({error})") from None
+        _check(content, path)
+        return cls(**content, about=about)
+
+
+def _check(content: dict[str, np.ndarray], path: Path) -> None:
+    persons, joints = content["image_ids"].size, content["keypoints"].shape[1:2]
+    shapes = {"keypoints": (persons, *joints, 3), "centers": (persons, 2), "scales": (persons, 2)}
+    for name, array in content.items():
+        if array.shape != shapes.get(name, (persons,)):
+            raise PoseError(f"predictions {path}: {name} has the shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise PoseError(f"predictions {path}: {name} has a number that is not finite")
+    if not persons:
+        raise PoseError(f"predictions {path}: no person in it")
+    annotated = content["person_ids"][content["person_ids"] >= 0]
+    if len(np.unique(annotated)) < len(annotated):
+        raise PoseError(f"predictions {path}: some annotated persons were predicted twice")

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pose.config import Experiment
-from pose.heatmap import gaussian_targets, mse_loss, normalise
+from pose.heatmap import normalise
+from pose.training.losses import LOSSES
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -23,12 +24,15 @@ def batch_loss(
     Stochastic depth draws from (seed, ``step``) alone, so that a resumed training repeats it.
     """
     torch.manual_seed(experiment.seed * 2**32 + step)
-    images = normalise(batch["image"].to(device, non_blocking=True))
-    joints, visible = batch["joints"].to(device), batch["visible"].to(device)
-    target, weights = gaussian_targets(
-        joints, visible, experiment.heatmap_size, experiment.target.sigma
-    )
+    images = normalise(batch["image"].to(device, non_blocking=True), experiment.image)
     dtype = AUTOCAST.get(experiment.train.precision)
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
-        prediction = model(images)
-    return mse_loss(prediction, target, weights)
+        outputs = model(images)
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    loss = LOSSES[experiment.train.loss]
+    return loss(
+        [output.float() for output in outputs],
+        batch["joints"].to(device),
+        batch["visible"].to(device),
+        experiment.target,
+    )

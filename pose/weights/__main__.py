@@ -16,7 +16,9 @@ def main() -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="names, models and whether each file is in the cache")
     fetching = actions.add_parser("fetch", help="download and verify; prints each path")
-    fetching.add_argument("names", nargs="+", metavar="NAME", help="a name of the list, or 'all'")
+    fetching.add_argument(
+        "names", nargs="+", metavar="NAME", help="a name of the list, or 'all' that can be"
+    )
     converting = actions.add_parser("convert", help="write a checkpoint as pose.infer reads it")
     converting.add_argument("--name", required=True, help="a name of the list")
     converting.add_argument("--output", required=True, type=Path, metavar="FILE.safetensors")
@@ -24,10 +26,12 @@ def main() -> None:
 
     if args.action == "list":
         for name, file in weights.catalogue().items():
-            state = "cached" if cached_path(name).exists() else "not fetched"
-            print(f"{name:24} {file.model:20} {file.dataset:15} {file.input:8} {state}")
+            missing = "by hand" if file.by_hand else "not fetched"
+            state = "cached" if cached_path(name).exists() else missing
+            print(f"{name:37} {file.model:20} {file.dataset:15} {file.input:8} {state}")
     elif args.action == "fetch":
-        names = weights.catalogue() if args.names == ["all"] else args.names
+        fetchable = [name for name, file in weights.catalogue().items() if not file.by_hand]
+        names = fetchable if args.names == ["all"] else args.names
         for name in names:
             print(weights.fetch(name))
     else:

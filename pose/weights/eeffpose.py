@@ -8,9 +8,13 @@ from torch import Tensor
 
 from pose.models.backbone import EEffNet
 from pose.models.eeffpose import PoseNet
+from pose.weights.naming import Naming
 
 # The released EEffNet is one sequence: stem, BN, activation, then the seven stages.
 FIRST_STAGE = 3
+
+EXTENSIONS = ("extended.", "fusions.")  # EEffNet's own parts, which no published trunk has
+BEYOND_TRUNK = ("conv_head.", "bn2.", "classifier.", "fpn.", "class_net.", "box_net.")
 
 
 def original_key(model: PoseNet, key: str) -> str:
@@ -35,6 +39,11 @@ def to_original(key: str, tensor: Tensor) -> Tensor:
 def from_original(key: str, tensor: Tensor) -> Tensor:
     """The inverse of :func:`to_original`; a tensor of another rank is left as it is."""
     return tensor[0, :, :, 0, 0].T if _is_addup_weight(key) and tensor.ndim == 5 else tensor
+
+
+def trunk_key(key: str) -> str | None:
+    """EffNet's name of a tensor of timm's ImageNet or EfficientDet's files; None: it has none."""
+    return None if key.startswith(BEYOND_TRUNK) else key.removeprefix("backbone.")
 
 
 def _is_addup_weight(key: str) -> bool:
@@ -79,3 +88,6 @@ def _bifpn(key: str) -> str:
 
 def _conv_bn(match: re.Match[str]) -> str:
     return f"{match[1]}.{('conv', 'bn')[int(match[2])]}."
+
+
+NAMINGS = [Naming("released", original_key, to_original, from_original)]

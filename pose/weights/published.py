@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from pose.config import Experiment, experiment
 from pose.errors import PoseError, nearest
+from pose.presets import OUR_MODELS
 
 
 @dataclass(frozen=True)
@@ -17,8 +20,12 @@ class PublishedFile:
     """A row of ``published.csv``.
 
     ``model`` is a name of :func:`pose.models.list_models`, or timm's name of a backbone; ``input``
-    is HxW, empty for a backbone. ``size`` in bytes, empty where nobody states it. ``checksum`` is
-    ``git-blob-sha1:HEX`` or ``sha256-prefix:HEX`` (the digits in the file names of timm's zoo).
+    is HxW, empty for a backbone. ``by_hand``: which file at ``url``, where only a browser can fetch
+    it. ``size`` in bytes, empty where nobody states it. ``checksum`` is ``git-blob-sha1:HEX``,
+    ``sha256-prefix:HEX`` (the digits in the file names of many zoos) or empty where none is known.
+    ``expected``: the published AP on COCO val2017 or PCKh@0.5 on MPII val, in percent, with the
+    ``boxes`` it was reached with ("gt", "det" or empty where nobody says). ``overrides``: JSON of
+    the settings in which these weights differ from their model's own recipe.
     """
 
     name: str
@@ -26,15 +33,27 @@ class PublishedFile:
     dataset: str
     input: str
     url: str
+    by_hand: str
     size: str
     checksum: str
     licence: str
+    expected: str
+    boxes: str
+    overrides: str
+
+    def experiment(self) -> Experiment:
+        """How a whole model's weights are evaluated: its own recipe, tested as released."""
+        size = tuple(int(side) for side in self.input.split("x"))
+        overrides = json.loads(self.overrides or "{}")
+        return experiment(self.model, self.dataset, size, overrides=overrides)
 
     def mismatch(self, path: Path) -> str:
         """How the file at ``path`` differs from the published one; empty if it does not."""
         size = path.stat().st_size
         if self.size and size != int(self.size):
             return f"expected {self.size} bytes, got {size}"
+        if not self.checksum:
+            return ""
         kind, _, expected = self.checksum.partition(":")
         # git names a file's content by the hash of a header and the content
         digest = hashlib.sha1(b"blob %d\0" % size) if kind == "git-blob-sha1" else hashlib.sha256()
@@ -51,8 +70,9 @@ def catalogue() -> dict[str, PublishedFile]:
 
 
 def checkpoints() -> list[PublishedFile]:
-    """The published whole models, in the catalogue's order; the other files are backbones."""
-    return [file for file in catalogue().values() if file.input]
+    """The whole models of the paper's authors, in the catalogue's order."""
+    ours = (file for file in catalogue().values() if file.model.startswith(OUR_MODELS))
+    return [file for file in ours if file.input]
 
 
 def published_file(name: str) -> PublishedFile:

@@ -17,7 +17,7 @@ from pose.config import experiment as resolve_experiment
 from pose.data import layout
 from pose.data.keypoints import KEYPOINT_SETS
 from pose.errors import PoseError, nearest
-from pose.fingerprint import fingerprint
+from pose.fingerprint import fingerprint, with_imports
 
 
 def stop(message):
@@ -34,160 +34,233 @@ def typed(value):
     return yaml.safe_load(value) if isinstance(value, str) else value
 
 
-def check_config():
-    """Stop at the first mistake in the config, named with the nearest thing that is known."""
-    schema = Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text()
-    schema = yaml.safe_load(schema)
-    for mistake in Draft202012Validator(schema).iter_errors(config):
+def checked(block):
+    """``block`` if the schema allows it; else stop at the mistake, naming the nearest known thing."""
+    for mistake in Draft202012Validator(SCHEMA).iter_errors(block):
         where = ".".join(map(str, mistake.path))
         message = f"{where}: {mistake.message}" if where else mistake.message
         if mistake.validator == "additionalProperties":
             unknown = next(
-                key for key in mistake.instance if key not in schema["properties"]
+                key for key in mistake.instance if key not in SCHEMA["properties"]
             )
-            message = f"unknown key {unknown!r}{nearest(unknown, schema['properties'])}"
+            message = f"unknown key {unknown!r}{nearest(unknown, SCHEMA['properties'])}"
         stop(f"config: {message}")
-    with Path(workflow.basedir, "config/models.tsv").open() as sheet:
-        known = [row["model"] for row in csv.DictReader(sheet, delimiter="\t")]
-    for model in config["models"]:
-        if model not in known:
+    for model in block["models"]:
+        if model not in SHEET:
             stop(
-                f"config: unknown model {model!r}{nearest(model, known)}; see config/models.tsv"
+                f"config: unknown model {model!r}{nearest(model, SHEET)}; see config/models.tsv"
             )
+    return block
+
+
+def named_runs():
+    """Name of a run -> the settings of one model on one data set at one input size.
+
+    The config's list ``runs`` holds blocks of settings over its other keys; then all three are in
+    a run's name, and otherwise the model alone.
+    """
+    shared = {key: value for key, value in config.items() if key != "runs"}
+    blocks = [checked({**shared, **block}) for block in config.get("runs", [{}])]
+    pattern = (
+        "{dataset}-{model}-{input[0]}x{input[1]}" if "runs" in config else "{model}"
+    )
+    runs = {}
+    for run in (
+        {**block, "model": model} for block in blocks for model in block["models"]
+    ):
+        name = pattern.format(**run)
+        if name in runs:
+            stop(f"config: the run {name} is there twice")
+        runs[name] = run
+    return runs
 
 
 def resolve_experiments():
-    """Every (model, seed) of the config as an Experiment; mistakes show before anything runs."""
+    """Every (run, seed) of the config as an Experiment; mistakes show before anything runs."""
+    options = ("overrides", "recipe", "numerics")
     try:
         return {
-            (model, seed): resolve_experiment(
-                model,
-                config["dataset"],
-                tuple(config["input"]),
-                config["protocol"],
+            (name, seed): resolve_experiment(
+                run["model"],
+                run["dataset"],
+                tuple(run["input"]),
+                run["protocol"],
                 seed,
-                config.get("overrides"),
+                **{key: run[key] for key in options if key in run},
             )
-            for model in config["models"]
+            for name, run in RUNS.items()
             for seed in config["seeds"]
         }
     except PoseError as error:
         stop(f"config: {error}")
 
 
-config = typed(config)
-check_config()
+SCHEMA = yaml.safe_load(
+    Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text()
+)
+with Path(workflow.basedir, "config/models.tsv").open() as sheet:
+    SHEET = {row["model"]: row for row in csv.DictReader(sheet, delimiter="\t")}
 
-RESULTS = f"results/{config['name']}"
-DATASET = config["dataset"]
-# Where the data lie, on what device and how fast they are read decides no result: such settings
-# reach the rules as resources, because a changed parameter would run them again.
-DATA_ROOT = Path(config["data_root"])
-DETECTIONS = config.get("detections")
-BOXES = ["gt", "det"] if DETECTIONS else ["gt"]
-KEYPOINTS = KEYPOINT_SETS[DATASET]
+config = typed(config)
+RUNS = named_runs()
 EXPERIMENTS = resolve_experiments()
+SYNTHETIC = next((run for run in RUNS.values() if run["dataset"] == "synthetic"), None)
+RESULTS = f"results/{config['name']}"
 GPUS = int(
     config["device"] == "cuda"
     or config["device"] == "auto"
     and bool(shutil.which("nvidia-smi"))
 )
 
-# The code whose meaning decides a result: when it changes, the step runs again. Logging,
-# checkpoints and error messages are left out on purpose.
-EEFFPOSE = [
-    "pose/models/backbone.py",
-    "pose/models/eeffpose.py",
-    "pose/models/fusion.py",
-    "pose/models/head.py",
-    "pose/models/neck.py",
-]
-SCIENCE = {
-    "synthetic_data": [
-        "pose/data/synthetic.py",
-        "pose/data/canvas.py",
-        "pose/data/figure_drawing.py",
-    ],
-    "train": [
-        *EEFFPOSE,
-        "pose/training/loader.py",
-        "pose/training/schedule.py",
-        "pose/training/step.py",
-        "pose/heatmap.py",
-        "pose/data/augment.py",
-        "pose/data/crop.py",
-        "pose/data/dataset.py",
-        "pose/data/keypoints.py",
-        "pose/data/samples.py",
-        "pose/evaluation/*.py",
-    ],
-    "infer": [
-        *EEFFPOSE,
-        "pose/heatmap.py",
-        "pose/data/crop.py",
-        "pose/data/keypoints.py",
-        "pose/data/samples.py",
-        "pose/evaluation/decode.py",
-        "pose/evaluation/flip_test.py",
-    ],
-    "evaluate": [
-        "pose/evaluation/coco.py",
-        "pose/evaluation/oks.py",
-        "pose/evaluation/pckh.py",
-    ],
-    "convert": ["pose/weights/eeffpose.py", "pose/weights/load.py"],
-    "complexity": ["pose/complexity.py", *EEFFPOSE],
-    "table1": ["analysis/table*.py", "analysis/re[ps]*.py", "analysis/reported/*.csv"],
-    "figure1": [
-        "analysis/figure1.py",
-        "analysis/style.py",
-        "analysis/re[ps]*.py",
-        "analysis/reported/*.csv",
-    ],
-    "figure8": ["analysis/figure8.py", "analysis/style.py", "analysis/results.py"],
-    "overlays": ["analysis/overlays.py", "analysis/style.py"],
-    "released": ["analysis/tables.py", "analysis/re*.py", "analysis/reported/*.csv"],
-}
 
-
-def code(step):
-    """A parameter that changes when the meaning of the step's code does."""
-    return fingerprint(*SCIENCE[step])
+# Where the data lie, on what device and how fast they are read decides no result: such settings
+# reach the rules as resources, because a changed parameter would run them again.
+def data_root(wildcards):
+    return str(RUNS[wildcards.run]["data_root"])
 
 
 def experiment_of(wildcards):
-    return EXPERIMENTS[wildcards.model, int(wildcards.seed)].model_dump_json()
+    return EXPERIMENTS[wildcards.run, int(wildcards.seed)].model_dump_json()
 
 
 def run_directory(wildcards):
     """Where a training keeps its checkpoints: one folder for each different experiment."""
-    key = EXPERIMENTS[wildcards.model, int(wildcards.seed)].key()
-    return f"runs/{wildcards.model}/seed{wildcards.seed}/{key}"
+    experiment = EXPERIMENTS[wildcards.run, int(wildcards.seed)]
+    return f"runs/{experiment.model}/seed{experiment.seed}/{experiment.key()}"
 
 
 def data_files(*splits):
-    """Files of the data set whose change matters; images are not listed one by one."""
-    if DATASET == "synthetic":
-        return [config["data_root"]]
+    """An input function: the files whose change matters; images are not listed one by one."""
+
+    def files(wildcards):
+        run = RUNS[wildcards.run]
+        if run["dataset"] == "synthetic":
+            return [run["data_root"]]
+        paths = [
+            layout.annotations(run["dataset"], Path(run["data_root"]), s)
+            for s in splits
+        ]
+        return [path for path in paths if path.exists()]
+
+    return files
+
+
+def boxes_of(run):
+    """The sources of boxes with which a run is evaluated."""
+    return ["gt", "det"] if run.get("detections") else ["gt"]
+
+
+def result_files(name, runs=RUNS):
+    """The file ``name`` of every run and seed, for each source of boxes if it has {boxes}."""
     return [
-        path
-        for split in splits
-        if (path := layout.annotations(DATASET, DATA_ROOT, split)).exists()
+        f"{RESULTS}/{run}/seed{seed}/{name.format(boxes=boxes)}"
+        for run in runs
+        for seed in config["seeds"]
+        for boxes in (boxes_of(RUNS[run]) if "{boxes}" in name else [""])
     ]
 
 
-def result_files(name, **wildcards):
-    """The file ``name`` of every model and seed of the config."""
-    runs = {"model": config["models"], "seed": config["seeds"]}
-    return expand(f"<results>/{{model}}/seed{{seed}}/{name}", **runs, **wildcards)
+def ablation_runs():
+    """The runs of Table 1 and Figure 8: the orders, on the first data set and input they have."""
+    orders = [name for name, run in RUNS.items() if "-p0-order" in run["model"]]
+    settings = [(RUNS[name]["dataset"], RUNS[name]["input"]) for name in orders]
+    return [name for name, pair in zip(orders, settings) if pair == settings[0]]
+
+
+def runs_on(*datasets):
+    return [name for name, run in RUNS.items() if run["dataset"] in datasets]
+
+
+def counted_cases():
+    """A sheet for ``pose.complexity``: header and one line a model, input and keypoints."""
+    lines = ["model,input,num_keypoints"]
+    for run in RUNS.values():
+        height, width = run.get("complexity_input", run["input"])
+        keypoints = len(KEYPOINT_SETS[run["dataset"]])
+        lines.append(f"{run['model']},{height}x{width},{keypoints}")
+    return list(dict.fromkeys(lines))
+
+
+def submitted_runs():
+    """The runs that predict COCO's test-dev."""
+    return [name for name, run in RUNS.items() if run.get("test_detections")]
+
+
+def comparisons():
+    """The numbers of the paper's comparison tables that this config has something for."""
+    others = set(RUNS) - set(ablation_runs())
+    parts = {
+        2: others & set(runs_on("coco", "synthetic")),
+        3: submitted_runs(),
+        4: runs_on("mpii"),
+    }
+    return [number for number, runs in parts.items() if runs]
+
+
+def submission_file(run, seed):
+    name = f"person_keypoints_test-dev2017_{run}-seed{seed}_results.zip"
+    return f"{RESULTS}/{run}/seed{seed}/submission/{name}"
+
+
+def submission_files(wildcards):
+    """Test-dev's archives, which Table 3 names."""
+    if wildcards.number != "3":
+        return []
+    return [
+        submission_file(run, seed)
+        for run in submitted_runs()
+        for seed in config["seeds"]
+    ]
+
+
+def submission_arguments(wildcards):
+    """What each archive is of."""
+    if wildcards.number != "3":
+        return ""
+    texts = [
+        "{model}@{input[0]}x{input[1]}=".format(**RUNS[run])
+        + submission_file(run, seed)
+        for run in submitted_runs()
+        for seed in config["seeds"]
+    ]
+    return "--submissions " + " ".join(texts)
+
+
+def compared_metrics(wildcards):
+    """The metrics that a comparison table shows; test-dev has none."""
+    datasets = {"2": ("coco", "synthetic"), "3": (), "4": ("mpii",)}[wildcards.number]
+    return result_files("metrics_{boxes}.json", runs_on(*datasets))
 
 
 def detections_argument(wildcards):
+    run = RUNS[wildcards.run]
+    if wildcards.boxes == "gt":
+        return ""
+    return f"--detections {shlex.quote(str(Path(run['data_root'], run['detections'])))}"
+
+
+def test_dev_argument(wildcards):
+    """The images of COCO's test-dev, and where a detector saw people on them."""
+    run = RUNS[wildcards.run]
+    boxes = shlex.quote(str(Path(run["data_root"], run["test_detections"])))
+    return f"--split test-dev --detections {boxes}"
+
+
+def image_info(wildcards):
+    """The file that names test-dev's images."""
+    return str(layout.annotations("coco", Path(data_root(wildcards)), "test-dev"))
+
+
+def suppression(test):
+    """Rescoring and OKS-NMS, as the commands that score take them."""
+    soft = " --soft-oks-nms" if test.soft_oks_nms else ""
     return (
-        f"--detections {shlex.quote(str(DATA_ROOT / DETECTIONS))}"
-        if wildcards.boxes == "det"
-        else ""
+        f"--rescore-threshold {test.rescore_threshold} --oks-nms {test.oks_nms}{soft}"
     )
+
+
+def suppression_arguments(wildcards):
+    return suppression(EXPERIMENTS[wildcards.run, int(wildcards.seed)].test)
 
 
 def scoring_arguments(experiment, data_root, seed, boxes, **labels):
@@ -202,28 +275,31 @@ def scoring_arguments(experiment, data_root, seed, boxes, **labels):
         **labels,
     }
     label = " ".join(
-        f"--label {key}={shlex.quote(value)}" for key, value in labels.items()
+        f"--label {key}={shlex.quote(str(value))}" for key, value in labels.items()
     )
-    truth = shlex.quote(str(layout.ground_truth(experiment.dataset, data_root)))
+    truth = shlex.quote(str(layout.ground_truth(experiment.dataset, Path(data_root))))
     if experiment.dataset == "mpii":
         return f"mpii --ground-truth {truth} {label}"
-    test = experiment.test
-    return (
-        f"coco --annotations {truth}"
-        f" --rescore-threshold {test.rescore_threshold} --oks-nms {test.oks_nms} {label}"
-    )
+    return f"coco --annotations {truth} {suppression(experiment.test)} {label}"
 
 
 def evaluation_arguments(wildcards):
-    experiment = EXPERIMENTS[wildcards.model, int(wildcards.seed)]
-    return scoring_arguments(experiment, DATA_ROOT, wildcards.seed, wildcards.boxes)
+    experiment = EXPERIMENTS[wildcards.run, int(wildcards.seed)]
+    return scoring_arguments(
+        experiment, data_root(wildcards), wildcards.seed, wildcards.boxes
+    )
 
 
 def check_data():
     """Stop when the data are not where the config says; a dry run plans without them."""
+    if {"coco_data", "mpii_data", "coco_detections"} & set(
+        workflow.dag_settings.targets
+    ):
+        return
     try:
-        if DATASET != "synthetic":
-            layout.images(DATASET, DATA_ROOT, "val")
+        for run in RUNS.values():
+            if run["dataset"] != "synthetic":
+                layout.images(run["dataset"], Path(run["data_root"]), "val")
     except PoseError as error:
         stop(error)
 

@@ -1,20 +1,63 @@
-"""Parameters and multiply-adds of every model."""
+"""Parameters and multiply-adds: of this config's runs, and of every model beside the paper's."""
 
 
-rule complexity:
+rule count:
     output:
         "<results>/complexity.csv",
     log:
-        "<results>/logs/complexity.log",
+        "<results>/logs/count.log",
     benchmark:
-        "<results>/benchmarks/complexity.tsv"
+        "<results>/benchmarks/count.tsv"
     conda:
         "../../environment.yml"
     params:
-        models=config["models"],
-        size="{}x{}".format(*config.get("complexity_input", config["input"])),
-        keypoints=len(KEYPOINTS),
-        code=code("complexity"),
+        cases=counted_cases(),
+        code=code("complexity", *[run["model"] for run in RUNS.values()]),
     shell:
-        "python -m pose.complexity {params.models} --input {params.size}"
-        " --num-keypoints {params.keypoints} --csv {output} > {log} 2>&1"
+        "python -m pose.complexity --sheet <(printf '%s\\n' {params.cases}) --csv {output}"
+        " > {log} 2>&1"
+
+
+rule count_all:
+    input:
+        "config/complexity.csv",
+    output:
+        "<results>/complexity_all.csv",
+    log:
+        "<results>/logs/count_all.log",
+    benchmark:
+        "<results>/benchmarks/count_all.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 8
+    params:
+        code=code("complexity", *SHEET),
+    shell:
+        "python -m pose.complexity --sheet {input} --csv {output} --workers {threads} > {log} 2>&1"
+
+
+rule complexity_table:
+    input:
+        complexity="<results>/complexity_all.csv",
+        models="config/models.tsv",
+    output:
+        csv="<results>/tables/complexity.csv",
+        md="<results>/tables/complexity.md",
+        html="<results>/tables/complexity.html",
+    log:
+        "<results>/logs/complexity_table.log",
+    benchmark:
+        "<results>/benchmarks/complexity_table.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        code=code("complexity_table"),
+    shell:
+        "python -m analysis.complexity_table --complexity {input.complexity}"
+        " --models {input.models} --output-dir $(dirname {output.csv}) 2>&1 | tee {log}"
+
+
+rule complexity:
+    input:
+        "<results>/tables/complexity.html",
+    localrule: True

@@ -1,10 +1,14 @@
-"""The data: rendered here, or in place already."""
+"""The data: rendered here, in place already, or obtained by a target of their own."""
 
-if DATASET == "synthetic":
+
+include: "obtain.smk"
+
+
+if SYNTHETIC:
 
     rule synthetic_data:
         output:
-            directory(config["data_root"]),
+            directory(SYNTHETIC["data_root"]),
         log:
             "<results>/logs/synthetic_data.log",
         benchmark:
@@ -12,7 +16,7 @@ if DATASET == "synthetic":
         conda:
             "../../environment.yml"
         params:
-            settings=json.dumps(config.get("synthetic", {})),
+            settings=json.dumps(SYNTHETIC.get("synthetic", {})),
             code=code("synthetic_data"),
         shell:
             "python -m pose.data.synthetic --output {output} --settings {params.settings:q}"

@@ -1,11 +1,9 @@
 """Tables and figures from the result files."""
 
-METRICS = result_files("metrics_{boxes}.json", boxes=BOXES)
-
 
 rule table1:
     input:
-        metrics=METRICS,
+        metrics=result_files("metrics_{boxes}.json", ablation_runs()),
         complexity="<results>/complexity.csv",
     output:
         csv="<results>/tables/table1.csv",
@@ -29,9 +27,93 @@ rule table1:
         " --output-dir $(dirname {output.csv}) > {log} 2>&1"
 
 
+rule comparison:
+    input:
+        metrics=compared_metrics,
+        submissions=submission_files,
+        complexity="<results>/complexity.csv",
+        models="config/models.tsv",
+    output:
+        csv="<results>/tables/table{number}.csv",
+        md="<results>/tables/table{number}.md",
+        html=report(
+            "<results>/tables/table{number}.html",
+            caption="../report/comparison.rst",
+            category="Tables",
+            labels={"table": "{number}", "shows": "the comparison"},
+        ),
+    log:
+        "<results>/logs/table{number}.log",
+    benchmark:
+        "<results>/benchmarks/table{number}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        submissions=submission_arguments,
+        code=code("comparison"),
+    shell:
+        "python -m analysis.comparison {wildcards.number} --metrics {input.metrics}"
+        " {params.submissions} --complexity {input.complexity} --models {input.models}"
+        " --output-dir $(dirname {output.csv}) > {log} 2>&1"
+
+
+rule samples:
+    input:
+        data_files("train"),
+    output:
+        report(
+            "<results>/figures/samples_{run}.png",
+            caption="../report/samples.rst",
+            category="Data",
+            labels={"run": "{run}"},
+        ),
+    log:
+        "<results>/logs/samples/{run}.log",
+    benchmark:
+        "<results>/benchmarks/samples/{run}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        data_root=data_root,
+    params:
+        experiment=lambda wildcards: EXPERIMENTS[
+            wildcards.run, config["seeds"][0]
+        ].model_dump_json(),
+        code=code("samples"),
+    shell:
+        "python -m pose.data.sheet --experiment {params.experiment:q}"
+        " --data-root {resources.data_root:q} --output {output} > {log} 2>&1"
+
+
+rule training_figure:
+    input:
+        result_files("performance.jsonl"),
+    output:
+        png="<results>/figures/training.png",
+        svg=report(
+            "<results>/figures/training.svg",
+            caption="../report/training.rst",
+            category="Figures",
+            labels={"figure": "-", "shows": "loss and speed of the trainings"},
+        ),
+    log:
+        "<results>/logs/training_figure.log",
+    benchmark:
+        "<results>/benchmarks/training_figure.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        code=code("training_figure"),
+    shell:
+        "python -m analysis.training --logs {input} --output-dir $(dirname {output.svg})"
+        " > {log} 2>&1"
+
+
 rule figure1:
     input:
-        metrics=METRICS,
+        metrics=result_files(
+            "metrics_{boxes}.json", runs_on(next(iter(RUNS.values()))["dataset"])
+        ),
         complexity="<results>/complexity.csv",
     output:
         png="<results>/figures/figure1.png",
@@ -56,7 +138,7 @@ rule figure1:
 
 rule figure8:
     input:
-        result_files("training.jsonl"),
+        result_files("training.jsonl", ablation_runs()),
     output:
         png="<results>/figures/figure8.png",
         svg=report(
@@ -80,24 +162,24 @@ rule figure8:
 rule overlays:
     input:
         data_files("val"),
-        predictions=f"<results>/{{model}}/seed{config['seeds'][0]}/predictions_gt.npz",
+        predictions=f"<results>/{{run}}/seed{config['seeds'][0]}/predictions_gt.npz",
     output:
         report(
-            "<results>/figures/overlays_{model}.png",
+            "<results>/figures/overlays_{run}.png",
             caption="../report/overlays.rst",
             category="Predictions",
-            labels={"model": "{model}"},
+            labels={"run": "{run}"},
         ),
     log:
-        "<results>/logs/overlays/{model}.log",
+        "<results>/logs/overlays/{run}.log",
     benchmark:
-        "<results>/benchmarks/overlays/{model}.tsv"
+        "<results>/benchmarks/overlays/{run}.tsv"
     conda:
         "../../environment.yml"
     resources:
-        data_root=str(DATA_ROOT),
+        data_root=data_root,
     params:
-        dataset=DATASET,
+        dataset=lambda wildcards: RUNS[wildcards.run]["dataset"],
         code=code("overlays"),
     shell:
         "python -m analysis.overlays --dataset {params.dataset} --predictions {input.predictions}"

@@ -72,7 +72,7 @@ use rule infer as infer_released with:
     params:
         experiment=lambda wildcards: released_experiment(wildcards).model_dump_json(),
         detections=released_detections_argument,
-        code=code("infer"),
+        code=lambda wildcards: code("infer", published_file(wildcards.checkpoint).model),
 
 
 use rule evaluate as evaluate_released with:
@@ -80,7 +80,8 @@ use rule evaluate as evaluate_released with:
         released_truth,
         predictions="<results>/released/{checkpoint}/predictions_{boxes}.npz",
     output:
-        "<results>/released/{checkpoint}/metrics_{boxes}.json",
+        metrics="<results>/released/{checkpoint}/metrics_{boxes}.json",
+        persons="<results>/released/{checkpoint}/persons_{boxes}.parquet",
     log:
         "<results>/logs/released/{checkpoint}-evaluate-{boxes}.log",
     benchmark:

@@ -1,0 +1,75 @@
+"""Measure speed: ``python -m pose.bench [NAME...]``; a CSV a table, and all on the screen."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pose.bench import ap, decoding, gemm, inference, loading, training, workflow
+from pose.bench.measure import Row, Settings, machine, record
+from pose.errors import PoseError, command, nearest
+from pose.files import atomic
+
+BENCHMARKS: dict[str, Callable[[Settings], list[Row]]] = {
+    "gemm": gemm.measure,
+    "training": training.measure,
+    "loading": loading.measure,
+    "decoding": decoding.measure,
+    "ap": ap.measure,
+    "inference": inference.measure,
+    "workflow": workflow.measure,
+}
+
+
+def write(path: Path, rows: list[Row]) -> None:
+    """Write a table with the machine's columns."""
+    records = [record(row) for row in rows]
+    with atomic(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, records[0])
+        writer.writeheader()
+        writer.writerows(records)
+
+
+def show(console: Console, rows: list[Row]) -> None:
+    """Print a table."""
+    table = Table(title=rows[0].name, title_justify="left")
+    for column in ("variant", "median", "min", "max", "unit", "ratio", "aim", "limit"):
+        numeric = column in ("median", "min", "max", "ratio")
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        numbers = (_number(value) for value in (row.median, row.min, row.max))
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"
+        table.add_row(row.variant, *numbers, row.unit, ratio, row.aim, row.limit)
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pose.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--output-dir", type=Path, default=Path("results/bench"))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="smallest sizes: only to see it work")
+    args = parser.parse_args()
+    for name in args.names:
+        if name not in BENCHMARKS:
+            raise PoseError(f"unknown benchmark {name!r}{nearest(name, BENCHMARKS)}")
+    console = Console(soft_wrap=False)
+    console.print("  ".join(f"{key} {value}" for key, value in machine().items()))
+    for name in args.names or BENCHMARKS:
+        rows = BENCHMARKS[name](Settings(args.repeats, args.quick))
+        write(args.output_dir / f"{name}.csv", rows)
+        show(console, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""From heat maps to joints in the image: flip average, peaks, quarter offset, back-projection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pose.bench import plain
+from pose.bench.measure import Row, Settings, compare, interleave
+from pose.data.keypoints import COCO
+from pose.evaluation.decode import decode
+from pose.evaluation.flip_test import flip_average
+
+SHIFT = 1
+BASELINE = "joint after joint"
+OURS = "batched"
+LIMIT = "memory traffic: every pixel of both maps is read and their mean written"
+
+
+def measure(settings: Settings) -> list[Row]:
+    batch = 4 if settings.quick else 64
+    seconds = interleave(variants(batch), max(settings.repeats, 3), warmup=2)
+    name = f"flip average and decoding, 64x48, batch {batch}"
+    convert = lambda s: s / batch * 1e6  # noqa: E731
+    return compare(name, seconds, "us/person", convert, BASELINE, {OURS: 20.0}, LIMIT)
+
+
+def variants(batch: int) -> dict[str, Callable[[], Tensor]]:
+    """Variant -> a function that gives joints and scores (B, K, 3) of the same maps."""
+    generator = torch.Generator().manual_seed(0)
+    maps, mirrored = torch.rand(2, batch, len(COCO), 64, 48, generator=generator)
+    centers = 300 * torch.rand(batch, 2, generator=generator)
+    scales = 0.5 + torch.rand(batch, 2, generator=generator)
+    outputs = {0: maps, 1: mirrored}
+
+    def model(images: Tensor) -> Tensor:
+        return outputs[int(images[0, 0, 0, 0])]
+
+    images = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)  # mirrored, the first pixel is 1
+
+    def batched() -> Tensor:
+        joints, scores = decode(flip_average(model, images, COCO, SHIFT), centers, scales)
+        return torch.cat([joints, scores[..., None]], dim=-1)
+
+    arrays = [tensor.numpy() for tensor in (maps, mirrored, centers, scales)]
+
+    def one_by_one() -> Tensor:
+        return torch.from_numpy(plain.decode_batch(*arrays, COCO, SHIFT))
+
+    return {BASELINE: one_by_one, OURS: batched}

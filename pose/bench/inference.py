@@ -1,0 +1,140 @@
+"""Inference of EEffPose-P0 on the CPU: latency of one image, and throughput of many."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from copy import deepcopy
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pose.bench import gemm
+from pose.bench.measure import Row, Settings, absent, compare, interleave
+from pose.complexity import measure as complexity
+from pose.errors import PoseError
+from pose.models import create_model
+
+MODEL = "eeffpose-p0"
+BASELINE = "eager, NCHW"
+ONNX = ("onnx", "onnxscript", "onnxruntime")
+
+Run = Callable[[Tensor], Tensor]
+
+
+def measure(settings: Settings) -> list[Row]:
+    size = (64, 48) if settings.quick else (256, 192)
+    model = create_model(MODEL).eval()
+    gflop = 2 * complexity(model, size).gmacs_conv_linear
+    rows = []
+    for batch in (1, 2 if settings.quick else 32):
+        images = torch.randn(batch, 3, *size)
+        kind = "latency" if batch == 1 else "throughput"
+        name = f"inference {kind}, {MODEL}, {size[0]}x{size[1]}, batch {batch}"
+        unit = "ms" if batch == 1 else "images/s"
+        runs, missing = variants(model, images, compiled=not settings.quick)
+        steps = {variant: lambda run=run, x=images: run(x) for variant, run in runs.items()}
+        repeats = settings.repeats * (4 if batch == 1 else 1)
+        seconds = interleave(steps, repeats, warmup=2)
+        convert = (lambda s: s * 1e3) if batch == 1 else (lambda s, n=batch: n / s)
+        rows += compare(name, seconds, unit, convert, BASELINE)
+        rows += [absent(name, variant, unit, reason) for variant, reason in missing.items()]
+        rows += [
+            gemm.share(name, variant, gflop * batch, times) for variant, times in seconds.items()
+        ]
+    return rows
+
+
+def variants(
+    model: nn.Module, images: Tensor, compiled: bool = True
+) -> tuple[dict[str, Run], dict[str, str]]:
+    """Variant -> images to heat maps, all of ``model``; and variant -> why it is not there."""
+    runs, missing = {}, {}
+    for variant, build in _BUILDERS.items():
+        if variant.startswith("compiled") and not compiled:
+            continue
+        try:
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                runs[variant] = build(model, images)
+        except Exception as error:  # of whatever library: the others are measured all the same
+            missing[variant] = str(error).splitlines()[0]
+    return runs, missing
+
+
+def _eager(model: nn.Module, _: Tensor) -> Run:
+    @torch.inference_mode()
+    def run(x: Tensor) -> Tensor:
+        return model(x)
+
+    return run
+
+
+def _channels_last(model: nn.Module, images: Tensor) -> Run:
+    twin = deepcopy(model).to(memory_format=torch.channels_last)
+    run = _eager(twin, images)
+    return lambda x: run(x.contiguous(memory_format=torch.channels_last))
+
+
+def _compiled(model: nn.Module, images: Tensor) -> Run:
+    run = _channels_last(torch.compile(deepcopy(model)), images)
+    run(images)
+    return run
+
+
+def _onnxruntime(model: nn.Module, images: Tensor) -> Run:
+    for package in ONNX:
+        _require(package)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with _exported(model, images) as path:
+        providers = ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(path, options, providers)
+    name = session.get_inputs()[0].name
+    return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
+
+
+def _openvino(model: nn.Module, images: Tensor) -> Run:
+    for package in (*ONNX[:2], "openvino"):
+        _require(package)
+    import openvino
+
+    core = openvino.Core()
+    with _exported(model, images) as path:
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",  # some CPUs would take bfloat16
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = core.compile_model(path, "CPU", settings)
+    return lambda x: torch.from_numpy(compiled(x.numpy())[0].copy())
+
+
+def _require(package: str) -> None:
+    if find_spec(package) is None:
+        raise PoseError(f"{package} is not installed")
+
+
+@contextmanager
+def _exported(model: nn.Module, images: Tensor) -> Iterator[Path]:
+    """An ONNX file of the model for inputs of exactly that shape."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder, "model.onnx")
+        torch.onnx.export(model, (images,), path, dynamo=True, verbose=False)
+        yield path
+
+
+_BUILDERS: dict[str, Callable[[nn.Module, Tensor], Run]] = {
+    BASELINE: _eager,
+    "eager, channels last": _channels_last,
+    "compiled, channels last": _compiled,
+    "ONNX Runtime": _onnxruntime,
+    "OpenVINO": _openvino,
+}

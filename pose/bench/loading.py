@@ -1,0 +1,115 @@
+"""From JPEG files to a training batch, on one core: images, targets and weights."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from pose.bench import plain
+from pose.bench.measure import ROOT, Row, Settings, compare, interleave
+from pose.config import experiment
+from pose.data.dataset import PoseDataset
+from pose.data.images import decode_image, read_bytes
+from pose.data.samples import Samples, open_split
+from pose.data.scaled_decode import ScaledDecodeDataset
+from pose.data.synthetic import SyntheticSettings, write_dataset
+from pose.heatmap import gaussian_targets, normalise
+
+SIZE = (256, 256)
+BASELINE = "one sample at a time"
+OURS = "ours"
+SCALED = "ours, scaled decoding"
+
+
+def measure(settings: Settings) -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        samples, name = _samples(settings, Path(folder))
+        count = min(len(samples), 4 if settings.quick else 32)
+        indices = _order(samples, count)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            seconds = interleave(variants(samples, indices), settings.repeats)
+            decoding = _decoding_share(samples, indices)
+        finally:
+            torch.set_num_threads(threads)
+        limit = f"decoding whole JPEGs is {decoding:.0%} of the straightforward way"
+        table = f"loading, JPEG to batch of {count}, {name}"
+        rows = compare(
+            table, seconds, "samples/s/core", lambda s: count / s, BASELINE, {OURS: 3.0}, limit
+        )
+        return [*rows, _scaling_error(table, samples, indices)]
+
+
+def variants(samples: Samples, indices: list[int]) -> dict:
+    """Variant -> a function that gives the same batch: images, targets, weights."""
+    datasets = {
+        OURS: _dataset(PoseDataset, samples),
+        SCALED: _dataset(ScaledDecodeDataset, samples),
+    }
+    augmented = datasets[OURS]
+
+    def plainly() -> tuple[Tensor, ...]:
+        crops = [(index, augmented.crop(index)) for index in indices]
+        return tuple(map(torch.from_numpy, plain.load_batch(samples, crops, SIZE)))
+
+    def ours(dataset: PoseDataset) -> tuple[Tensor, ...]:
+        batch = default_collate([dataset[index] for index in indices])
+        heatmap_size = (SIZE[0] // 4, SIZE[1] // 4)
+        targets = gaussian_targets(batch["joints"], batch["visible"], heatmap_size, plain.SIGMA)
+        return normalise(batch["image"]), *targets
+
+    return {BASELINE: plainly} | {
+        name: lambda dataset=dataset: ours(dataset) for name, dataset in datasets.items()
+    }
+
+
+def _dataset(kind: type[PoseDataset], samples: Samples) -> PoseDataset:
+    augmentation = experiment("eeffpose-p0", "mpii", SIZE).augmentation
+    return kind(samples, SIZE, augmentation)
+
+
+def _samples(settings: Settings, folder: Path) -> tuple[Samples, str]:
+    """MPII where the test data are, else rendered people in images of MPII's size."""
+    root = Path(os.environ.get("POSE_TEST_DATA", ROOT.parent / "shared" / "data")) / "mpii_mini"
+    if root.is_dir():
+        return open_split("mpii", root, "train", SIZE), "MPII"
+    images = 2 if settings.quick else 16
+    made = SyntheticSettings(train_images=images, val_images=1, image_size=(720, 1280))
+    write_dataset(folder / "data", made)
+    return open_split("synthetic", folder / "data", "train", SIZE), "rendered images"
+
+
+def _order(samples: Samples, count: int) -> list[int]:
+    return np.random.default_rng(0).permutation(len(samples))[:count].tolist()
+
+
+def _decoding_share(samples: Samples, indices: list[int]) -> float:
+    """What share of the straightforward way its decoding takes, with the fastest decoder."""
+    paths = [str(samples.image_paths[samples.image_index[index]]) for index in indices]
+    started = time.perf_counter()
+    for path in paths:
+        decode_image(read_bytes(path), path)
+    decoding = time.perf_counter() - started
+    started = time.perf_counter()
+    variants(samples, indices)[BASELINE]()
+    return decoding / (time.perf_counter() - started)
+
+
+def _scaling_error(table: str, samples: Samples, indices: list[int]) -> Row:
+    """By how many grey levels the crops of scaled decoding differ: mean over a crop."""
+    exact, scaled = (_dataset(kind, samples) for kind in (PoseDataset, ScaledDecodeDataset))
+    errors = [
+        (exact[i]["image"].float() - scaled[i]["image"].float()).abs().mean().item()
+        for i in indices
+    ]
+    low, middle, high = np.quantile(errors, (0, 0.5, 1)).tolist()
+    unit = "grey levels of 255, mean error of a crop"
+    return Row(table, f"{SCALED}: error", middle, low, high, len(errors), unit)

@@ -1,0 +1,154 @@
+"""Timing variants against each other, and the rows that come of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import cv2
+import psutil
+import torch
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("torch", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "hotcoco")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How thorough a run is. ``quick``: the smallest sizes, to see that all works."""
+
+    repeats: int = 5
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant's numbers in ``unit`` over ``repeats`` runs, and how many times ``baseline``'s.
+
+    ``ratio`` above 1 means better than the baseline, whether the unit is a time or a rate; where
+    there is no baseline it is None. ``limit`` says what stands in the way of a missed ``aim``.
+    """
+
+    name: str
+    variant: str
+    median: float | None
+    min: float | None
+    max: float | None
+    repeats: int
+    unit: str
+    baseline: str = ""
+    ratio: float | None = None
+    aim: str = ""
+    limit: str = ""
+
+
+def interleave(
+    variants: Mapping[str, Callable[[], object]], repeats: int, warmup: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of every call, variant after variant and then again, so that noise hits all alike."""
+    for run in variants.values():
+        for _ in range(warmup):
+            run()
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(repeats):
+        for name, run in variants.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def compare(
+    name: str,
+    seconds: Mapping[str, list[float]],
+    unit: str,
+    convert: Callable[[float], float],
+    baseline: str,
+    aims: Mapping[str, float] | None = None,
+    limit: str = "",
+) -> list[Row]:
+    """Rows of one table. ``convert`` turns seconds into ``unit``; ``aims``: variant -> ratio.
+
+    ``limit`` is told of the variants that miss their aim.
+    """
+    rows = []
+    for variant, times in seconds.items():
+        ratio = statistics.median(seconds[baseline]) / statistics.median(times)
+        aim = (aims or {}).get(variant)
+        missed = aim is not None and ratio < aim
+        rows.append(
+            Row(
+                name,
+                variant,
+                *summary([convert(t) for t in times]),
+                len(times),
+                unit,
+                baseline,
+                ratio,
+                "" if aim is None else f">= {aim:g}x",
+                limit if missed else "",
+            )
+        )
+    return rows
+
+
+def absent(name: str, variant: str, unit: str, reason: str) -> Row:
+    """The row of what could not be measured here."""
+    return Row(name, variant, None, None, None, 0, unit, limit=reason)
+
+
+def summary(values: list[float]) -> tuple[float, float, float]:
+    """Median, least and greatest."""
+    return statistics.median(values), min(values), max(values)
+
+
+@cache
+def machine() -> dict[str, str | int]:
+    """Where and with what the numbers were taken: the same columns in every table."""
+    return {
+        "cpu": _cpu(),
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "load": round(os.getloadavg()[0], 1),
+        "versions": " ".join(f"{p} {_version(p)}" for p in PACKAGES),
+        "opencv_threads": cv2.getNumThreads(),
+        "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def record(row: Row) -> dict[str, object]:
+    """The row with the machine's columns."""
+    return asdict(row) | machine()
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(models, platform.processor())} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,132 @@
+"""What the harness itself costs: the workflow's time outside training and evaluation."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pose.bench.measure import ROOT, Row, Settings
+from pose.errors import PoseError
+
+PARTS = ("Snakefile", "analysis", "config", "environment.yml", "pose", "profiles", "workflow")
+EVALUATION = ("infer", "evaluate")
+AIM = 0.1
+LIMIT = "starting Python and importing PyTorch, once a job, weighs that much beside such trainings"
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of Snakemake: when it lasted, and its spans of work (seconds since 1970)."""
+
+    wall: Span
+    jobs: list[Span]
+    """Of training, inference and evaluation, from the start of their processes."""
+    work: list[Span]
+    """The same, but of training only the epochs and their validation."""
+
+
+def measure(settings: Settings) -> list[Row]:
+    """The demo's, when it has been run as a whole; else the miniature's, run here."""
+    if not settings.quick:
+        try:
+            return _rows("the demo", read_run(ROOT, ROOT / "results/demo"))
+        except PoseError:
+            pass
+    with tempfile.TemporaryDirectory() as folder:
+        return _rows("the miniature", run_miniature(Path(folder)))
+
+
+def _rows(what: str, run: Run) -> list[Row]:
+    start, end = run.wall
+    name = f"harness overhead of {what}, {end - start:.0f} s"
+    rows = []
+    for variant, spans, aim in (
+        ("outside epochs and evaluation", run.work, AIM),
+        ("outside the jobs that train and evaluate", run.jobs, None),
+    ):
+        share = 1 - covered(spans, run.wall) / (end - start)
+        limit = LIMIT if aim and share >= aim else ""
+        aimed = f"< {aim:.0%}" if aim else ""
+        rows.append(Row(name, variant, share, share, share, 1, "share", aim=aimed, limit=limit))
+    return rows
+
+
+def run_miniature(folder: Path) -> Run:
+    """Run config/miniature.yaml in ``folder``, on all cores."""
+    for part in PARTS:
+        (folder / part).symlink_to(ROOT / part)
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "all"]
+    command += ["--configfile", "config/miniature.yaml"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise PoseError(f"the miniature failed: {(done.stderr or done.stdout).strip()[-500:]}")
+    return read_run(folder, folder / "results/miniature")
+
+
+def read_run(folder: Path, results: Path) -> Run:
+    """The run of Snakemake in ``folder`` that made all of ``results``.
+
+    Jobs end when their benchmark file is written and epochs when they are logged. PoseError when
+    there are no results, or when several runs made them.
+    """
+    jobs = _jobs(results, "train") + [span for rule in EVALUATION for span in _jobs(results, rule)]
+    if not jobs:
+        raise PoseError(f"{results}: no finished run; make demo first")
+    work = [span for rule in EVALUATION for span in _jobs(results, rule)]
+    for log in results.glob("*/seed*/performance.jsonl"):
+        work += _epochs(log)
+    first, last = min(start for start, _ in jobs), max(end for _, end in jobs)
+    for log in sorted((folder / ".snakemake/log").glob("*.snakemake.log")):
+        wall = _wall(log)
+        if wall[0] <= first + 1 and last <= wall[1] + 1:
+            return Run(wall, jobs, work)
+    raise PoseError(f"{results}: not the work of one run of Snakemake")
+
+
+def covered(spans: Iterable[Span], wall: Span) -> float:
+    """Seconds of ``wall`` that lie in at least one span."""
+    total, reached = 0.0, wall[0]
+    for start, end in sorted(spans):
+        start, end = max(start, reached), min(end, wall[1])
+        total += max(end - start, 0)
+        reached = max(reached, end)
+    return total
+
+
+def _jobs(results: Path, rule: str) -> list[Span]:
+    spans = []
+    for path in (results / "benchmarks" / rule).glob("*.tsv"):
+        header, values = path.read_text().splitlines()[:2]
+        seconds = float(dict(zip(header.split("\t"), values.split("\t"), strict=True))["s"])
+        end = path.stat().st_mtime
+        spans.append((end - seconds, end))
+    return spans
+
+
+def _epochs(log: Path) -> list[Span]:
+    events = map(json.loads, log.read_text().splitlines())
+    return [
+        (event["time"] - event["seconds"] - event["validation_seconds"], event["time"])
+        for event in events
+        if event["event"] == "epoch"
+    ]
+
+
+def _wall(log: Path) -> Span:
+    """From the name of Snakemake's log, its start, to the last time it was written to."""
+    stamp = re.match(r"(\d{4}-\d\d-\d\dT\d{6}\.\d+)", log.name)[1]
+    start = datetime.strptime(stamp, "%Y-%m-%dT%H%M%S.%f").timestamp()
+    return start, log.stat().st_mtime

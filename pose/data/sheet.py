@@ -1,0 +1,152 @@
+"""A contact sheet: crops as the network sees them, with their joints and target heat maps.
+
+``python -m pose.data.sheet --data-root data/coco --experiment E.json --output sheet.png``
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from pose.config import Experiment, read_experiment
+from pose.data.dataset import PoseDataset
+from pose.data.keypoints import KeypointSet
+from pose.data.samples import open_split
+from pose.errors import PoseError, command
+from pose.files import atomic
+from pose.heatmap import gaussian_targets
+
+CELL = 256  # pixels of height that a crop is drawn with
+GAP = 8
+CAPTION, TITLE = 18, 30  # pixels of height
+PAPER, INK = (255, 255, 255), (60, 60, 60)
+LEFT, RIGHT, MIDDLE = (214, 110, 30), (60, 90, 230), (90, 170, 60)  # BGR
+COLUMNS = 4
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def contact_sheet(
+    experiment: Experiment, data_root: Path, split: str = "train", samples: int = 16, epoch: int = 0
+) -> np.ndarray:
+    """The sheet, uint8 (H, W, 3) BGR: persons from all over the split, as ``epoch`` draws them.
+
+    Left in each pair the crop with joints and limbs (a person's left side blue, right side red),
+    right the crop in grey under the greatest of all joints' targets. Val persons are not augmented.
+    """
+    if samples < 1:
+        raise PoseError(f"--samples is {samples}; a sheet shows at least one")
+    persons = open_split(experiment.dataset, data_root, split, experiment.input_size)
+    augmentation = experiment.augmentation if split == "train" else None
+    dataset = PoseDataset(persons, experiment.input_size, augmentation, experiment.seed)
+    dataset.set_epoch(epoch)
+    count = min(samples, len(dataset))
+    indices = np.linspace(0, len(dataset) - 1, count).round().astype(int)
+    cells = [_cell(dataset, int(index), experiment) for index in indices]
+    title = (
+        f"{experiment.dataset} {split}, {count} of {len(dataset)} persons, seed {experiment.seed},"
+        f" epoch {epoch}, {experiment.protocol}"
+    )
+    return _page(cells, title)
+
+
+def _cell(dataset: PoseDataset, index: int, experiment: Experiment) -> np.ndarray:
+    item, samples = dataset[index], dataset.samples
+    crop = np.ascontiguousarray(item["image"].numpy()[..., ::-1])
+    height, width = CELL, round(CELL * crop.shape[1] / crop.shape[0])
+    zoom = height / crop.shape[0]
+    shown = cv2.resize(crop, (width, height), interpolation=cv2.INTER_LINEAR)
+    grey = cv2.cvtColor(cv2.cvtColor(shown, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    heat = _greatest_target(item, experiment)
+    heat = cv2.resize(heat, (width, height), interpolation=cv2.INTER_NEAREST)[..., None]
+    colours = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    targets = (0.5 * grey * (1 - heat) + colours * heat).astype(np.uint8)
+    drawn = _skeleton(shown, item["joints"].numpy() * zoom, item["visible"], samples.keypoints)
+    person = int(samples.person_ids[index])
+    path = Path(str(samples.image_paths[samples.image_index[index]]))
+    cell = np.full((height + CAPTION, 2 * width, 3), PAPER, np.uint8)
+    cell[:height] = np.hstack([drawn, targets])
+    _write(cell, f"{path.stem}  person {person}", (1, height + CAPTION - 5), 0.38)
+    return cell
+
+
+def _greatest_target(item: dict, experiment: Experiment) -> np.ndarray:
+    """The targets' maximum over the joints, float32 (h, w) in 0..1."""
+    target, (height, width) = experiment.target, experiment.input_size
+    maps, _ = gaussian_targets(
+        item["joints"][None],
+        item["visible"][None],
+        (height // target.stride, width // target.stride),
+        target.sigma,
+        target.stride,
+        target.offset,
+    )
+    return maps[0].amax(dim=0).numpy()
+
+
+def _skeleton(
+    image: np.ndarray, joints: np.ndarray, visible: torch.Tensor, keypoints: KeypointSet
+) -> np.ndarray:
+    image = image.copy()
+    shift = 4  # OpenCV draws at fractions of a pixel in fixed point
+    points = np.rint(joints * 2**shift).astype(int)
+    colours = [_side(name) for name in keypoints.names]
+    for a, b in keypoints.skeleton:
+        if visible[a] and visible[b]:
+            colour = colours[a] if colours[a] == colours[b] else MIDDLE
+            cv2.line(image, points[a], points[b], (255, 255, 255), 4, cv2.LINE_AA, shift)
+            cv2.line(image, points[a], points[b], colour, 2, cv2.LINE_AA, shift)
+    for joint in np.flatnonzero(visible):
+        cv2.circle(image, points[joint], 4 << shift, (255, 255, 255), -1, cv2.LINE_AA, shift)
+        cv2.circle(image, points[joint], 3 << shift, colours[joint], -1, cv2.LINE_AA, shift)
+    return image
+
+
+def _side(name: str) -> tuple[int, int, int]:
+    return {"left": LEFT, "right": RIGHT}.get(name.partition("_")[0], MIDDLE)
+
+
+def _page(cells: list[np.ndarray], title: str) -> np.ndarray:
+    height, width, _ = cells[0].shape
+    columns = min(COLUMNS, len(cells))
+    rows = -(-len(cells) // columns)
+    size = (TITLE + rows * (height + GAP) + GAP, GAP + columns * (width + GAP), 3)
+    page = np.full(size, PAPER, np.uint8)
+    for number, cell in enumerate(cells):
+        row, column = divmod(number, columns)
+        top, left = TITLE + GAP + row * (height + GAP), GAP + column * (width + GAP)
+        page[top : top + height, left : left + width] = cell
+    _write(page, title, (GAP, TITLE - 8), 0.55)
+    return page
+
+
+def _write(image: np.ndarray, text: str, at: tuple[int, int], size: float) -> None:
+    cv2.putText(image, text, at, FONT, size, INK, 1, cv2.LINE_AA)
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pose.data.sheet", description=__doc__)
+    parser.add_argument("--experiment", required=True, help="JSON text or file")
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="a .png or .jpg file")
+    parser.add_argument("--dataset", help="default: the experiment's")
+    parser.add_argument("--split", choices=["train", "val"], default="train")
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--epoch", type=int, default=0)
+    args = parser.parse_args()
+
+    experiment = read_experiment(args.experiment)
+    if args.dataset not in (None, experiment.dataset):
+        raise PoseError(f"the experiment is on {experiment.dataset}, not on {args.dataset}")
+    sheet = contact_sheet(experiment, args.data_root, args.split, args.samples, args.epoch)
+    with atomic(args.output) as path:
+        if not cv2.haveImageWriter(str(path)) or not cv2.imwrite(str(path), sheet):
+            raise PoseError(f"{args.output}: cannot be written as an image; use .png or .jpg")
+
+
+if __name__ == "__main__":
+    main()

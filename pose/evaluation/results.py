@@ -1,0 +1,136 @@
+"""COCO's results format: from raw predictions, and what anybody's file must hold."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose.data.keypoints import COCO
+from pose.errors import PoseError
+from pose.evaluation.oks import oks_nms, soft_oks_nms
+from pose.evaluation.predictions import Predictions
+from pose.files import read_json
+
+PERSON = 1  # COCO's category
+NUMBERS = 3 * len(COCO)
+
+
+def rescore(keypoint_scores: np.ndarray, box_scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Person scores (N,): the box's times the mean of the keypoint scores (N, K) above threshold.
+
+    0 where no keypoint is above it (HRNet).
+    """
+    counted = keypoint_scores > threshold
+    total = np.where(counted, keypoint_scores, 0).sum(axis=1)
+    return box_scores * total / np.maximum(counted.sum(axis=1), 1)
+
+
+def to_results(
+    predictions: Predictions, rescore_threshold: float, nms_threshold: float, soft: bool = False
+) -> list[dict[str, Any]]:
+    """Raw predictions, rescored and suppressed within each image, in COCO's results format.
+
+    Ordered by image id, then from the best person of the image down.
+    """
+    records = to_records(predictions, rescore_threshold, nms_threshold, soft)
+    with _paused_collector():
+        return [record | {"keypoints": record["keypoints"].tolist()} for record in records]
+
+
+def to_records(
+    predictions: Predictions, rescore_threshold: float, nms_threshold: float, soft: bool = False
+) -> list[dict[str, Any]]:
+    """As :func:`to_results`, but for an evaluator and not for a file.
+
+    The keypoints are views of one array: the evaluators read them like lists, and millions of
+    Python's floats need not be made.
+    """
+    keypoints = predictions.keypoints.astype(float)
+    if keypoints.shape[1:] != (len(COCO), 3):
+        joints = keypoints.shape[1]
+        raise PoseError(f"predictions: {joints} joints a person, not COCO's {len(COCO)}")
+    scores = rescore(keypoints[..., 2], predictions.box_scores.astype(float), rescore_threshold)
+    suppress = soft_oks_nms if soft else oks_nms
+    kept = suppress(
+        keypoints, scores, predictions.areas, nms_threshold, COCO.sigmas, predictions.image_ids
+    )
+    numbers = memoryview(keypoints[kept].reshape(-1))
+    columns = zip(
+        predictions.image_ids[kept].tolist(),
+        range(0, len(numbers), NUMBERS),
+        scores[kept].tolist(),
+        strict=True,
+    )
+    with _paused_collector():
+        return [
+            {
+                "image_id": image,
+                "category_id": PERSON,
+                "keypoints": numbers[start : start + NUMBERS],
+                "score": score,
+            }
+            for image, start, score in columns
+        ]
+
+
+@contextmanager
+def _paused_collector() -> Iterator[None]:
+    """Python looks for garbage after every few hundred new objects; here it would find none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def read_results(path: Path, image_ids: set[int]) -> list[dict[str, Any]]:
+    """The COCO results for these images in anybody's JSON file.
+
+    Further keys, such as mmpose's, are left out; but ``bbox`` stays, because the evaluators take a
+    person's area from it where it is given. Raises PoseError that names the first wrong record.
+    """
+    content = read_json(path)
+    if not isinstance(content, list) or not content:
+        raise PoseError(f"{path}: not a list of COCO results, or an empty one")
+    results = []
+    for number, record in enumerate(content):
+        try:
+            results.append(_result(record, image_ids))
+        except KeyError as error:
+            raise PoseError(f"{path}: record {number} is not a COCO result (no {error})") from None
+        except (TypeError, ValueError) as error:
+            raise PoseError(f"{path}: record {number}: {error}") from None
+    with_box = sum("bbox" in result for result in results)
+    if with_box not in (0, len(results)):
+        raise PoseError(f"{path}: only {with_box} of {len(results)} records have a 'bbox'")
+    return results
+
+
+def _result(record: dict[str, Any], image_ids: set[int]) -> dict[str, Any]:
+    image, score, keypoints = record["image_id"], record["score"], record["keypoints"]
+    if type(image) is not int or image not in image_ids:
+        raise ValueError(f"image {image!r} is not annotated")
+    if record["category_id"] != PERSON:
+        raise ValueError(f"category {record['category_id']!r} is not {PERSON}, a person")
+    _require_numbers(keypoints, NUMBERS, f"x, y and score of {len(COCO)} keypoints")
+    _require_numbers([score], 1, "a score")
+    result = {"image_id": image, "category_id": PERSON, "keypoints": keypoints, "score": score}
+    if record.get("bbox", []) != []:
+        _require_numbers(record["bbox"], 4, "a box")
+        result["bbox"] = record["bbox"]
+    return result
+
+
+def _require_numbers(values: Any, count: int, what: str) -> None:
+    numbers = np.array(values, dtype=float)
+    if numbers.shape != (count,):
+        raise ValueError(f"not {what} ({count} numbers)")
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{what}: a number that is not finite")

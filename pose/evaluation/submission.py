@@ -1,0 +1,101 @@
+"""The archive that COCO's server takes for test-dev: ``python -m pose.evaluation.submission``.
+
+https://cocodataset.org/#upload: ``person_keypoints_test-dev2017_NAME_results.json`` and its zip.
+The persons are rescored and suppressed as for val, and an image's best 20 stay, because the
+server counts no more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import zipfile
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pose.errors import PoseError, command
+from pose.evaluate import add_suppression
+from pose.evaluation.predictions import Predictions
+from pose.evaluation.results import read_results, to_results
+from pose.files import atomic, read_json
+
+COUNTED = 20  # persons an image
+DECIMALS = 2  # of a pixel: far below what the score can see, and a third of the file
+
+
+def best_of_each_image(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At most 20 results of each image, the best ones; ``results`` are ordered by image."""
+    kept = []
+    for _, persons in groupby(results, key=lambda result: result["image_id"]):
+        kept += sorted(persons, key=lambda result: -result["score"])[:COUNTED]
+    return kept
+
+
+def write(results: list[dict[str, Any]], image_ids: set[int], name: str, folder: Path) -> Path:
+    """The path of the zip, beside its JSON file, which is read again and checked.
+
+    ``name`` is the method's. Raises PoseError for an odd name and for what the server would refuse.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", name):
+        raise PoseError(f"name {name!r}: use letters, digits, '.', '+' and '-' only")
+    path = folder / f"person_keypoints_test-dev2017_{name}_results.json"
+    rounded = [
+        result | {"keypoints": [round(number, DECIMALS) for number in result["keypoints"]]}
+        for result in best_of_each_image(results)
+    ]
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(rounded, separators=(",", ":")))
+        read_results(temporary, image_ids)
+    archive = path.with_suffix(".zip")
+    with (
+        atomic(archive) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as content,
+    ):
+        content.writestr(_undated(path.name), path.read_bytes())
+    return archive
+
+
+def _undated(name: str) -> zipfile.ZipInfo:
+    """An entry that is the same whenever it is written."""
+    entry = zipfile.ZipInfo(name)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+def read_image_ids(path: Path) -> set[int]:
+    """The images of image_info_test-dev2017.json."""
+    content = read_json(path)
+    try:
+        return {image["id"] for image in content["images"]}
+    except (KeyError, TypeError):
+        raise PoseError(f"{path}: not COCO's image_info_test-dev2017.json") from None
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m pose.evaluation.submission", description=__doc__
+    )
+    parser.add_argument("--predictions", type=Path, required=True, help=".npz of pose.infer")
+    parser.add_argument(
+        "--image-info", type=Path, required=True, help="image_info_test-dev2017.json"
+    )
+    parser.add_argument("--name", required=True, help="the method's name in the files' names")
+    parser.add_argument("--output-dir", type=Path, required=True)
+    add_suppression(parser.add_argument_group("suppression"))
+    args = parser.parse_args(argv)
+
+    image_ids = read_image_ids(args.image_info)
+    results = to_results(
+        Predictions.load(args.predictions), args.rescore_threshold, args.oks_nms, args.soft_oks_nms
+    )
+    archive = write(results, image_ids, args.name, args.output_dir)
+    images = len({result["image_id"] for result in results})
+    print(f"{archive}: persons on {images} of {len(image_ids)} images")
+
+
+if __name__ == "__main__":
+    main()

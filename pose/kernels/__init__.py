@@ -1,0 +1,1 @@
+"""Operators in C for what PyTorch does slowly on a CPU."""

@@ -1,0 +1,231 @@
+"""Find the joints of people on one's own photos: ``python -m pose.predict``.
+
+Writes each photo with the skeletons drawn on it, NAME_pose.jpg, and predictions.json, a list of
+COCO results that name their image. The checkpoint is a file that pose.train or
+``pose.weights convert`` wrote, or a name of ``pose.weights list``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from torch.utils.data import Dataset
+
+from pose.config import Experiment, read_experiment
+from pose.data.crop import box_scale, crop_person
+from pose.data.images import decode_image
+from pose.data.keypoints import KEYPOINT_SETS
+from pose.data.samples import BOX_PADDING, Samples
+from pose.device import select_device
+from pose.drawing import draw_skeleton
+from pose.errors import PoseError, command, nearest
+from pose.evaluation.results import PERSON, rescore
+from pose.files import atomic, read_json
+from pose.infer import BATCH_SIZE, load_weights, predict_batches
+from pose.models import create_model
+from pose.training.loader import testing_loader
+from pose.weights import catalogue, fetch, load_published, read_state_dict
+
+Box = tuple[float, float, float, float]
+"""Left, top, width, height in pixels."""
+
+
+class Crops(Dataset):
+    """The crops (H, W, 3) uint8 RGB of ``samples``, whose images are in memory."""
+
+    def __init__(
+        self, photos: Sequence[np.ndarray], samples: Samples, input_size: tuple[int, int]
+    ) -> None:
+        self.photos, self.samples, self.input_size = photos, samples, input_size
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        samples = self.samples
+        photo = self.photos[samples.image_index[index]]
+        box = samples.centers[index], samples.scales[index]
+        pixels, _ = crop_person(photo, *box, self.input_size)
+        return {"image": torch.from_numpy(pixels[..., ::-1].copy()), "index": index}
+
+
+def load_checkpoint(checkpoint: str) -> tuple[nn.Module, Experiment]:
+    """The model of a file or of a published name, and how it is to be used."""
+    path = Path(checkpoint)
+    if not path.exists() and checkpoint in catalogue() and catalogue()[checkpoint].input:
+        experiment = catalogue()[checkpoint].experiment()
+        model = _model(experiment)
+        load_published(model, read_state_dict(fetch(checkpoint)))
+        return model, experiment
+    experiment = _experiment_of(path)
+    model = _model(experiment)
+    load_weights(model, path)
+    return model, experiment
+
+
+def _model(experiment: Experiment) -> nn.Module:
+    joints = len(KEYPOINT_SETS[experiment.dataset])
+    return create_model(experiment.model, joints, **experiment.model_options.architecture())
+
+
+def _experiment_of(path: Path) -> Experiment:
+    """The experiment in the metadata of a checkpoint."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+    except FileNotFoundError:
+        hint = nearest(str(path), catalogue())
+        raise PoseError(f"checkpoint {path}: no such file, and no published name{hint}") from None
+    except (SafetensorError, OSError) as error:
+        raise PoseError(f"checkpoint {path}: not a safetensors file ({error})") from None
+    if "experiment" not in about:
+        raise PoseError(
+            f"checkpoint {path} does not tell its model and input: use the weights.safetensors of"
+            " pose.train or of pose.weights convert"
+        )
+    return read_experiment(about["experiment"])
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """The photo (H, W, 3) uint8 BGR, upright; the data sets' images are not turned by EXIF."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PoseError(f"image {path}: {error.strerror}") from None
+    decode_image(data, path)  # raises for what OpenCV would pass over
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+
+
+def read_boxes(path: Path, photos: dict[str, np.ndarray]) -> dict[str, list[Box]]:
+    """The boxes of each photo that the file names: ``{"photo.jpg": [[x, y, width, height]]}``."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise PoseError(f'{path}: not an object like {{"photo.jpg": [[x, y, width, height]]}}')
+    for name, boxes in content.items():
+        if name not in photos:
+            raise PoseError(f"{path}: {name!r} is none of the images{nearest(name, photos)}")
+        if not isinstance(boxes, list):
+            raise PoseError(f"{path}: {name}: not a list of boxes")
+        for box in boxes:
+            if problem := _problem(box, photos[name]):
+                raise PoseError(f"{path}: {name}: box {box}: {problem}")
+    return content
+
+
+def _problem(box: Any, photo: np.ndarray) -> str:
+    """What is wrong with ``box``, or nothing."""
+    numbers = isinstance(box, list) and all(type(side) in (int, float) for side in box)
+    if not numbers or len(box) != 4 or not all(map(math.isfinite, box)):
+        return "not four numbers x, y, width, height"
+    x, y, width, height = box
+    if width <= 0 or height <= 0:
+        return "zero or negative size"
+    if x >= photo.shape[1] or y >= photo.shape[0] or x + width <= 0 or y + height <= 0:
+        return f"outside the image of {photo.shape[1]} x {photo.shape[0]} pixels"
+    return ""
+
+
+def to_samples(
+    photos: Sequence[np.ndarray], boxes: Sequence[Sequence[Box]], experiment: Experiment
+) -> Samples:
+    """A sample per box of each photo; without boxes, the whole photo."""
+    index = np.repeat(np.arange(len(photos)), [len(of_photo) for of_photo in boxes])
+    box = np.array([box for of_photo in boxes for box in of_photo], dtype=float).reshape(-1, 4)
+    height, width = experiment.input_size
+    joints = len(KEYPOINT_SETS[experiment.dataset])
+    return Samples(
+        keypoints=KEYPOINT_SETS[experiment.dataset],
+        image_paths=np.array([""] * len(photos)),
+        image_index=index.astype(np.int32),
+        image_ids=index,
+        person_ids=np.full(len(box), -1),
+        centers=(box[:, :2] + box[:, 2:] / 2).astype(np.float32),
+        scales=box_scale(box[:, 2], box[:, 3], width / height, BOX_PADDING),
+        joints=np.zeros((len(box), joints, 2), np.float32),
+        visible=np.zeros((len(box), joints), np.float32),
+        box_scores=np.ones(len(box), np.float32),
+    )
+
+
+def predict_photos(
+    model: nn.Module,
+    experiment: Experiment,
+    photos: dict[str, np.ndarray],
+    boxes: dict[str, list[Box]],
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    """A COCO result per person: ``image`` (its name), ``bbox``, ``keypoints`` and ``score``.
+
+    A photo that ``boxes`` does not name is taken as a whole.
+    """
+    whole = {name: [(0, 0, *photo.shape[1::-1])] for name, photo in photos.items()}
+    people = [boxes.get(name, whole[name]) for name in photos]
+    samples = to_samples(list(photos.values()), people, experiment)
+    crops = Crops(list(photos.values()), samples, experiment.input_size)
+    model.to(device, memory_format=torch.channels_last).eval()
+    loader = testing_loader(crops, BATCH_SIZE, 0)
+    keypoints = predict_batches(model, loader, samples, experiment, device).numpy().astype(float)
+    scores = rescore(keypoints[..., 2], samples.box_scores, experiment.test.rescore_threshold)
+    named = [(name, box) for name, own in zip(photos, people, strict=True) for box in own]
+    return [
+        {
+            "image": name,
+            "category_id": PERSON,
+            "bbox": list(box),
+            "keypoints": joints.ravel().round(3).tolist(),
+            "score": float(score),
+        }
+        for (name, box), joints, score in zip(named, keypoints, scores, strict=True)
+    ]
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m pose.predict", description=__doc__)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--checkpoint", required=True, help="a file or a published name")
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="B.json",
+        help='people: {"photo.jpg": [[x, y, width, height], ...]}; default: the whole image',
+    )
+    parser.add_argument("--output-dir", type=Path, default=Path("predictions"))
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args(argv)
+
+    if twice := {path.stem for path in args.images if _stems(args.images).count(path.stem) > 1}:
+        raise PoseError(f"several images are called {min(twice)!r}: predict them apart")
+    photos = {path.name: read_photo(path) for path in args.images}
+    boxes = read_boxes(args.boxes, photos) if args.boxes else {}
+    model, experiment = load_checkpoint(args.checkpoint)
+    device = select_device(args.device)
+    results = predict_photos(model, experiment, photos, boxes, device)
+    keypoints = KEYPOINT_SETS[experiment.dataset]
+    for name, photo in photos.items():
+        for result in results:
+            if result["image"] == name:
+                draw_skeleton(photo, np.reshape(result["keypoints"], (-1, 3)), keypoints)
+        with atomic(args.output_dir / f"{Path(name).stem}_pose.jpg") as temporary:
+            cv2.imwrite(str(temporary), photo)
+    with atomic(args.output_dir / "predictions.json") as temporary:
+        temporary.write_text("[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n")
+    print(f"{len(results)} people on {len(photos)} images: {args.output_dir}/predictions.json")
+
+
+def _stems(paths: Sequence[Path]) -> list[str]:
+    return [path.stem for path in paths]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""The training loop: epochs of steps, validated, logged, and resumable anywhere to the bit."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from pose.config import Experiment
+from pose.data.dataset import PoseDataset
+from pose.evaluation.score import SCORE
+from pose.files import atomic
+from pose.progress import progress_bar
+from pose.training import checkpoint, distributed
+from pose.training.loader import EpochBatches, training_loader
+from pose.training.monitor import Monitor
+from pose.training.optimizer import create_optimizer
+from pose.training.schedule import Schedule
+from pose.training.step import batch_loss
+
+WORTH_SAVING = 60.0
+"""Seconds of work that are saved before validation starts."""
+
+
+@dataclass
+class Position:
+    """How far a training has come: finished epochs, warm-up included, and steps into the next."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+
+
+class Trainer:
+    """One training in one run directory, by one process or by this one among several.
+
+    ``validate(model)`` gives the val split's metrics. Losses stay on the device, so that no step
+    waits for it; they are read when the interval of the log is over, and before every checkpoint.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        model: nn.Module,
+        dataset: PoseDataset,
+        validate: Callable[[nn.Module], dict[str, Any]],
+        run_dir: Path,
+        device: torch.device,
+        workers: int = 0,
+        checkpoint_minutes: float = 10,
+        tensorboard: bool = False,
+    ) -> None:
+        settings = experiment.train
+        rank, processes = distributed.rank(), distributed.processes()
+        memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.experiment, self.run_dir, self.device = experiment, run_dir, device
+        self.dataset, self.validate = dataset, validate
+        self.model = model.to(device, memory_format=memory_format)
+        parallel = distributed.parallel(self.model, settings.synchronised_batch_norm, device)
+        self.step_model = torch.compile(parallel) if settings.compile else parallel
+        self.optimizer = create_optimizer(self.model, settings)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+        self.batches = EpochBatches(
+            len(dataset), settings.batch_size, experiment.seed, rank, processes
+        )
+        self.loader = training_loader(dataset, self.batches, workers, device)
+        self.schedule = Schedule(self.optimizer, settings, len(self.batches))
+        self.monitor = Monitor(run_dir, settings.batch_size, device, rank == 0, tensorboard)
+        self.identity = checkpoint.identity(experiment, dataset.samples)
+        self.versions = checkpoint.versions()
+        self.epochs = settings.warmup_epochs + settings.epochs
+        self.checkpoint_seconds = 60 * checkpoint_minutes
+        self.saved = time.monotonic()
+        self.position = Position()
+        self.history: list[dict[str, Any]] = []
+        self.best = float("-inf")
+        self.unread: list[tuple[int, float, Tensor]] = []
+        self.stop_signal: int | None = None
+
+    def run(self) -> None:
+        """Train from the newest checkpoint, or from the start, to the last epoch."""
+        self._resume()
+        while self.position.epoch < self.epochs:
+            self._train_epoch()
+            self._end_epoch()
+        self._write_history()
+
+    def _train_epoch(self) -> None:
+        position = self.position
+        self.dataset.set_epoch(position.epoch)
+        self.batches.epoch, self.batches.start = position.epoch, position.step
+        self.model.train()
+        self.monitor.begin_epoch()
+        size, count = self.batches.batch_size, len(self.batches)
+        shown = distributed.rank() == 0
+        with progress_bar(f"{self._name()} {self._number()}", count * size, shown) as advance:
+            advance(position.step * size)
+            batches = iter(self.loader)
+            while position.step < count:
+                with self.monitor.waiting():
+                    batch = next(batches)
+                self._step(batch)
+                position.step += 1
+                self._attend(lambda note: advance(0, note))
+                advance(size)
+        if self.unread:
+            self._log_interval()
+        if any(distributed.largest(self._unsaved() > WORTH_SAVING)):
+            self._checkpoint()  # the wait for validation may be all that a kill leaves
+
+    def _step(self, batch: dict[str, Tensor]) -> None:
+        step = self._global_step()
+        rate = self.schedule.before_step(step)
+        loss = batch_loss(self.step_model, batch, self.experiment, step, self.device)
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.unread.append((self.position.step, rate, distributed.average(loss.detach())))
+
+    def _attend(self, show: Callable[[str], None]) -> None:
+        """Between two steps: log, checkpoint and stop where it is time, all processes alike."""
+        overdue = self._unsaved() > self.checkpoint_seconds
+        log, save, stop = distributed.largest(self.monitor.due(), overdue, self.stop_signal or 0)
+        if log or save or stop:
+            show(self._log_interval())
+        if save or stop:
+            self._checkpoint()
+        if stop:
+            name = signal.Signals(stop).name
+            raise distributed.agreed(f"{self._name()}: stopped by {name}; start again to resume")
+
+    def _log_interval(self) -> str:
+        losses = self._read_losses()
+        done, count = self.position.step, len(self.batches)
+        figures = self.monitor.end_interval(
+            epoch=self._number(),
+            step=self._global_step(),
+            loss=sum(losses) / len(losses),
+            lr=self.optimizer.param_groups[0]["lr"],
+        )
+        epochs = self.epochs - self.position.epoch
+        left = self.monitor.left(epochs * count - done, epochs)
+        speed = figures["images_per_second"]
+        return f"loss {self.position.loss_sum / done:.5f}  {speed:.1f} img/s  {left} left in all"
+
+    def _read_losses(self) -> list[float]:
+        """Fetch the unread losses from the device; PoseError at the first that is not finite."""
+        steps, rates, losses = zip(*self.unread, strict=True)
+        self.unread = []
+        losses = torch.stack(losses).tolist()
+        for step, rate, loss in zip(steps, rates, losses, strict=True):
+            if not abs(loss) < float("inf"):
+                raise distributed.agreed(
+                    f"{self._name()}: loss is {loss} in epoch {self._number()}, step {step},"
+                    f" learning rate {rate:g}, samples {self.batches.batch(step)}; lower train.lr"
+                    f" or use fp32; {checkpoint.last_good(self.run_dir)}"
+                )
+            self.position.loss_sum += loss
+        return losses
+
+    def _end_epoch(self) -> None:
+        position, metric = self.position, SCORE[self.experiment.dataset]
+        self.monitor.begin_validation()
+        distributed.share_buffers(self.model)
+        metrics = self.validate(self.model)
+        record = {
+            "epoch": self._number(),
+            "lr": self.optimizer.param_groups[0]["lr"],  # the last step's
+            "loss": position.loss_sum / position.step,
+            **metrics,
+        }
+        self.history.append(record)
+        figures = self.monitor.end_epoch(step=self._global_step(), **record)
+        self.schedule.after_epoch(metrics[metric])
+        if metrics[metric] >= self.best:  # ties go to the later epoch, as released
+            self.best = metrics[metric]
+            self._write_best()
+        self.position = Position(epoch=position.epoch + 1)
+        self._checkpoint()
+        self._write_history()
+        if distributed.rank() == 0:
+            done, epochs = len(self.history), self.epochs - len(self.history)
+            speed = figures["images_per_second"]
+            print(
+                f"{self._name()}  epoch {done}/{self.epochs}  loss {record['loss']:.5f}"
+                f"  {metric} {metrics[metric]:.3f}  lr {record['lr']:.2g}"
+                + (f"  {speed:.1f} img/s" if speed else "")
+                + f"  {self.monitor.left(epochs * len(self.batches), epochs)} left",
+                flush=True,
+            )
+
+    def _write_best(self) -> None:
+        if distributed.rank() == 0:
+            tensors = {k: v.contiguous() for k, v in self.model.state_dict().items()}
+            # One entry only: safetensors writes several in random order, never the same bytes.
+            content = save(tensors, {"experiment": self.experiment.model_dump_json()})
+            with atomic(self.run_dir / "best.safetensors") as path:
+                path.write_bytes(content)
+
+    def _write_history(self) -> None:
+        if distributed.rank() == 0:
+            with atomic(self.run_dir / "training.jsonl") as path:
+                path.write_text("".join(json.dumps(entry) + "\n" for entry in self.history))
+
+    def _checkpoint(self) -> None:
+        """Save, once the losses of all steps so far have been read."""
+        distributed.share_buffers(self.model)
+        self._check_weights()
+        self.saved = time.monotonic()
+        if distributed.rank() == 0:
+            state = {
+                "identity": self.identity,
+                "key": self.experiment.key(),
+                "versions": self.versions,
+                "position": vars(self.position),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "history": self.history,
+                "best": self.best,
+            }
+            checkpoint.save(self.run_dir, self._global_step(), state)
+        distributed.wait()
+
+    def _unsaved(self) -> float:
+        """Seconds of work that a kill would lose."""
+        return time.monotonic() - self.saved
+
+    def _check_weights(self) -> None:
+        """A last step can have spoilt the weights though its own loss was still finite."""
+        for name, tensor in self.model.state_dict().items():
+            if not tensor.isfinite().all():
+                raise distributed.agreed(
+                    f"{self._name()}: {name} is not finite after epoch {self._number()}, step"
+                    f" {self.position.step}; lower train.lr or use fp32;"
+                    f" {checkpoint.last_good(self.run_dir)}"
+                )
+
+    def _resume(self) -> None:
+        first = distributed.rank() == 0
+        path = distributed.from_first(checkpoint.newest(self.run_dir) if first else None)
+        if path is None:
+            return
+        state = checkpoint.load(path, self.device)
+        differing = checkpoint.differences(state["identity"], self.identity)
+        if differing:
+            raise distributed.agreed(
+                f"{self.run_dir} holds another experiment's run ({'; '.join(differing)}); choose"
+                " another folder"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.position = Position(**state["position"])
+        self.history, self.best = state["history"], state["best"]
+        self.monitor.resume(self._global_step())
+        if first:
+            self._tell_resumed(state["versions"])
+
+    def _tell_resumed(self, versions: dict[str, str]) -> None:
+        where = f"epoch {self._number()}, step {self.position.step}"
+        print(f"{self._name()}  resumed at {where}", flush=True)
+        changed = checkpoint.differences(versions, self.versions)
+        if changed:
+            print(
+                f"the checkpoint is of other versions ({'; '.join(changed)}): the training goes"
+                " on, but may not end with the same bits",
+                file=sys.stderr,
+            )
+
+    def _global_step(self) -> int:
+        return self.position.epoch * len(self.batches) + self.position.step
+
+    def _number(self) -> int:
+        """The present epoch as the logs count it: warm-up epochs are negative."""
+        return self.position.epoch - self.experiment.train.warmup_epochs
+
+    def _name(self) -> str:
+        return f"{self.experiment.model} seed {self.experiment.seed}"

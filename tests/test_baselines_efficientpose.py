@@ -1,0 +1,118 @@
+"""What is particular to EfficientPose: full-size maps, passes, heads for training alone."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from reference_fill import baselines_manifest, filled_baseline, images
+
+from pose.data.keypoints import MPII
+from pose.errors import PoseError
+from pose.models import create_model
+from pose.weights import load_published, to_published
+from pose.weights.efficientpose import RELEASED_JOINTS, to_mpii_order
+
+HEADS = {f"training_heads.{n}.{t}" for n in ("skeleton", "detection1") for t in ("weight", "bias")}
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def test_maps_are_the_released_graph_s_at_both_resolutions(reference):
+    entry = baselines_manifest(reference)["efficientpose_i"]
+    theirs = np.load(reference / entry["file"])
+    model = create_model("efficientpose-1", num_keypoints=16).eval()
+    load_published(model, filled_baseline(entry))
+    x = images(*entry["input_hw"])
+    with torch.inference_mode():
+        full = model(x).numpy()
+        low = model.confidences(model.pass_features(x)["detection2"]).numpy()
+    tolerance = 5e-5 * entry["output_std"]
+    assert np.abs(low - theirs["output_lowres"]).max() < tolerance
+    assert np.abs(full[:, :, ::5, ::5] - theirs["output_s5"]).max() < tolerance
+    assert np.abs(full[1, 15] - theirs["output_b1k15"]).max() < tolerance
+
+
+def test_released_maps_are_brought_into_mpii_s_order():
+    model = create_model("efficientpose-1", num_keypoints=16).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        released = dict(zip(RELEASED_JOINTS, model(x)[0], strict=True))
+        to_mpii_order(model)
+        ours = model(x)[0]
+    for joint, heatmap in zip(MPII.names, ours, strict=True):
+        torch.testing.assert_close(heatmap, released[joint])
+
+
+def test_upsampling_is_bilinear():
+    model = create_model("efficientpose-1", num_keypoints=16)
+    ramp = torch.arange(8.0).expand(1, 16, 8, 8)
+    doubled = torch.nn.functional.conv_transpose2d(ramp, model.bilinear, stride=2, padding=1)
+    expected = torch.nn.functional.interpolate(ramp, scale_factor=2, mode="bilinear")
+    inside = (..., slice(1, -1), slice(1, -1))  # at the border it fades to zero
+    torch.testing.assert_close(doubled[inside], expected[inside])
+
+
+@pytest.mark.parametrize(("keypoints", "limbs"), [(16, 15), (17, 19)])
+def test_training_heads_give_every_pass_s_maps_in_training_alone(keypoints, limbs):
+    model = create_model("efficientpose-1", keypoints, training_heads=True)
+    before = {key: p.detach().clone() for key, p in model.named_parameters()}
+    x = torch.randn(2, 3, 64, 64)
+    outputs = model.train()(x)
+    assert [tuple(output.shape) for output in outputs] == [
+        (2, 2 * limbs, 8, 8),
+        (2, keypoints, 8, 8),
+        (2, keypoints, 64, 64),
+    ]
+    sum((output - torch.rand_like(output)).square().mean() for output in outputs).backward()
+    torch.optim.Adam(model.parameters(), lr=1e-3).step()
+    assert not [key for key, p in model.named_parameters() if torch.equal(p, before[key])]
+    with torch.inference_mode():
+        assert model.eval()(x).shape == (2, keypoints, 64, 64)
+
+
+def test_without_training_heads_it_is_the_released_graph_and_with_them_it_starts_the_same():
+    plain = create_model("efficientpose-1", num_keypoints=16)
+    headed = create_model("efficientpose-1", num_keypoints=16, training_heads=True)
+    assert to_published(headed).keys() - to_published(plain).keys() == HEADS
+    headed.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(plain.eval()(x), headed.eval()(x))
+
+
+@pytest.mark.parametrize("variant", [3, 4])
+def test_the_larger_graphs_have_a_skip_around_every_block_of_a_pass_but_the_first(variant):
+    model = create_model(f"efficientpose-{variant}", num_keypoints=16).eval()
+    assert [len(blocks) for blocks in model.passes.values()] == [variant] * 3
+    blocks = model.passes["detection1"]
+    for block in blocks[1:]:
+        for mbconv in (block.mbconv1, block.mbconv2, block.mbconv3):
+            torch.nn.init.zeros_(mbconv.project_bn.weight)
+    x = torch.randn(1, blocks[0].mbconv1.expand.in_channels, 4, 4)
+    with torch.inference_mode():
+        assert torch.equal(blocks(x), blocks[0](x))
+
+
+def test_both_trunks_start_from_imagenet(tmp_path, monkeypatch):
+    def fetch(name):
+        path = tmp_path / f"{name}.pth"
+        torch.manual_seed(len(name))
+        torch.save(timm.create_model(name).state_dict(), path)
+        return path
+
+    monkeypatch.setattr("pose.weights.load.fetch", fetch)
+    model = create_model("efficientpose-1", num_keypoints=16, init="imagenet")
+    for trunk, name in ((model.high, "tf_efficientnet_b2"), (model.low, "tf_efficientnet_b0")):
+        published = torch.load(tmp_path / f"{name}.pth")
+        assert all(torch.equal(t, published[key]) for key, t in trunk.state_dict().items())
+
+
+def test_unfit_inputs_and_keypoints_are_one_line():
+    model = create_model("efficientpose-1", num_keypoints=16).eval()
+    with pytest.raises(PoseError, match=r"EfficientPose .* multiples of 8, not 256x196"):
+        model(torch.zeros(1, 3, 256, 196))
+    with pytest.raises(PoseError, match="no skeleton of 5 keypoints is known"):
+        create_model("efficientpose-1", num_keypoints=5, training_heads=True)

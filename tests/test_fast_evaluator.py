@@ -1,0 +1,62 @@
+"""The fast evaluator gives pycocotools' ten numbers on whatever COCO's format allows."""
+
+import numpy as np
+import pytest
+from random_scenes import random_scene
+
+from pose.evaluation import score
+from pose.evaluation.coco import FAST, METRICS, Truth, evaluate
+from pose.evaluation.score import CocoScorer
+
+pytest.importorskip(FAST)
+
+
+@pytest.mark.parametrize("first_id", [1, 0])
+def test_it_equals_pycocotools_on_random_scenes(first_id):
+    scores = []
+    for seed in range(60):
+        content, results = random_scene(seed, first_id)
+        if not results:
+            continue
+        truth = Truth("scene", content)
+        expected, fast = (evaluate(results, truth, name) for name in ("pycocotools", "fast"))
+        for metric in METRICS:
+            assert fast[metric] == pytest.approx(expected[metric], abs=1e-9), (seed, metric)
+        scores.append(expected["AP"])
+        # pycocotools takes an annotation's id 0 for "no match": only it gives this number.
+        with_zero = first_id == 0 and content["annotations"] != []
+        assert fast["evaluator"].startswith("pycocotools" if with_zero else FAST)
+    assert len(scores) > 50 and np.ptp(scores) > 0.5 and min(scores) == -1
+
+
+@pytest.fixture
+def scorer(monkeypatch):
+    content, results = random_scene(0)
+    monkeypatch.setattr(score.Truth, "read", lambda path: Truth(path, content))
+    return CocoScorer("scene"), results
+
+
+def test_a_training_scores_by_it_once_it_has_proved_right(scorer):
+    scorer, results = scorer
+    first, second = scorer(results), scorer(results)
+    assert first["evaluator"].startswith("pycocotools")
+    assert second["evaluator"].startswith(FAST)
+    assert [first[m] for m in METRICS] == pytest.approx([second[m] for m in METRICS], abs=1e-9)
+
+
+def test_a_training_never_scores_by_it_where_it_is_wrong(scorer, monkeypatch, capsys):
+    scorer, results = scorer
+
+    def wrong(results, truth, evaluator="pycocotools"):
+        metrics = evaluate(results, truth, evaluator)
+        return metrics | ({"APL": metrics["APL"] + 0.01} if evaluator == "fast" else {})
+
+    monkeypatch.setattr(score, "evaluate", wrong)
+    assert all(scorer(results)["evaluator"].startswith("pycocotools") for _ in range(2))
+    assert "not used" in capsys.readouterr().err
+
+
+def test_a_training_goes_without_it_where_it_is_not_installed(scorer, monkeypatch):
+    monkeypatch.setattr(score, "find_spec", lambda name: None)
+    scorer, results = CocoScorer("scene"), scorer[1]
+    assert scorer(results)["evaluator"].startswith("pycocotools")

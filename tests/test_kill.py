@@ -1,0 +1,46 @@
+"""A training that is killed again and again ends as if it had not been."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from training_runs import Runs, people
+
+EPOCHS = 12
+OFTEN = {"checkpoint_minutes": 0.001}
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory) -> Path:
+    return people(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    return Runs()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ten_kills_at_random_moments_change_no_byte(data_root, tmp_path, runs, processes):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = {"processes": processes, "options": OFTEN, "epochs": EPOCHS}
+    began = time.perf_counter()
+    assert runs.finish(data_root, whole, **arguments) == [0] * processes
+    length = time.perf_counter() - began
+
+    moments = random.Random(0)
+    for _ in range(10):
+        trainers = runs.start(data_root, killed, **arguments)
+        time.sleep(moments.uniform(0.1, 0.5) * length)
+        for trainer in trainers:
+            trainer.kill()
+        for trainer in trainers:
+            trainer.join()
+    assert runs.finish(data_root, killed, **arguments) == [0] * processes
+
+    output = Path(f"{killed}-0.txt").read_text()
+    assert output.count("resumed at") >= 3, output
+    for name in ("best.safetensors", "training.jsonl"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    assert not list(killed.glob(".*")), "half-written files are cleared away"

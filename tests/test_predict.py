@@ -1,0 +1,153 @@
+"""People on one's own photos: boxes, drawings, JSON, and what is said to wrong input."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pose import predict
+from pose.config import experiment
+from pose.data.keypoints import COCO, MPII
+from pose.drawing import draw_skeleton
+from pose.errors import PoseError
+from pose.models import create_model
+from pose.predict import load_checkpoint, main, predict_photos, read_boxes, read_photo
+
+SIZE = (64, 64)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two photos, of 120 x 80 and 64 x 64 pixels, and a checkpoint as trainings write it."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name, shape in (("a.jpg", (80, 120, 3)), ("b.png", (64, 64, 3))):
+        cv2.imwrite(str(folder / name), rng.integers(0, 255, shape, dtype=np.uint8))
+    settings = experiment("shufflenetv2", "mpii", SIZE)
+    torch.manual_seed(0)
+    net = create_model("shufflenetv2", len(MPII))
+    about = {"experiment": settings.model_dump_json()}
+    save_file(net.state_dict(), folder / "weights.safetensors", about)
+    return folder
+
+
+def command(folder, *images, **options):
+    arguments = [str(folder / image) for image in images]
+    for name, value in ({"checkpoint": "weights.safetensors"} | options).items():
+        arguments += [f"--{name.replace('_', '-')}", str(folder / value)]
+    main([*arguments, "--device", "cpu"])
+
+
+def test_each_photo_is_drawn_and_listed(folder, tmp_path):
+    boxes = {"a.jpg": [[10, 5, 40, 60], [60.5, 5, 40, 60]]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    command(folder, "a.jpg", "b.png", boxes=tmp_path / "boxes.json", output_dir=tmp_path / "out")
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [(result["image"], result["bbox"]) for result in results] == [
+        ("a.jpg", [10, 5, 40, 60]),
+        ("a.jpg", [60.5, 5, 40, 60]),
+        ("b.png", [0, 0, 64, 64]),  # no box: the whole image
+    ]
+    assert all(len(result["keypoints"]) == 3 * len(MPII) for result in results)
+    for name, shape in (("a_pose.jpg", (80, 120, 3)), ("b_pose.jpg", (64, 64, 3))):
+        assert cv2.imread(str(tmp_path / "out" / name)).shape == shape
+
+
+class Marker(torch.nn.Module):
+    """Heat maps of stride 4 that are the brightness of the image."""
+
+    def forward(self, images):
+        brightness = torch.nn.functional.avg_pool2d(images.mean(dim=1, keepdim=True), 4)
+        return brightness.expand(-1, len(COCO), -1, -1)
+
+
+@pytest.mark.parametrize("boxes", [{}, {"photo": [(80, 20, 200, 260), (120, 60, 150, 150)]}])
+def test_a_bright_spot_is_found_where_it_is_whatever_the_box(boxes):
+    photo = np.zeros((300, 400, 3), np.uint8)
+    cv2.circle(photo, (200, 110), 12, (255, 255, 255), cv2.FILLED)
+    settings = experiment(
+        "eeffpose-p0-order8", "coco", (256, 192), overrides={"test": {"flip": False}}
+    )
+    results = predict_photos(Marker(), settings, {"photo": photo}, boxes, CPU)
+    assert len(results) == len(boxes.get("photo", [1]))
+    for result in results:
+        x, y, _ = np.reshape(result["keypoints"], (-1, 3)).T
+        assert np.abs(x - 200).max() < 14 and np.abs(y - 110).max() < 14
+
+
+def test_a_photo_is_turned_upright_by_its_exif(tmp_path):
+    pytest.importorskip("PIL")
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    Image.new("RGB", (40, 20)).save(tmp_path / "upright.jpg", exif=exif)
+    assert read_photo(tmp_path / "upright.jpg").shape == (40, 20, 3)
+
+
+def test_a_skeleton_is_drawn_where_the_joints_are_and_faint_where_they_are_unsure():
+    joints = np.column_stack([np.linspace(20, 80, 17), np.linspace(10, 90, 17), np.ones(17)])
+    sure, unsure = (np.full((100, 100, 3), 128, np.uint8) for _ in range(2))
+    draw_skeleton(sure, joints, COCO)
+    draw_skeleton(unsure, joints * [1, 1, 0.1], COCO)
+    change = [np.abs(image.astype(int) - 128).sum(axis=-1) for image in (sure, unsure)]
+    assert all(change[0][round(y), round(x)] > 50 for x, y, _ in joints)
+    assert 0 < change[1].sum() < change[0].sum() / 2
+    assert change[0][:5].sum() == change[0][:, 90:].sum() == 0
+    outside = np.full((100, 100, 3), 128, np.uint8)
+    draw_skeleton(outside, joints + np.array([200, -300, 0]), COCO)
+    assert (outside == 128).all()
+
+
+WRONG_BOXES = {
+    "not an object": [[0, 0, 5, 5]],
+    "'c.jpg' is none of the images": {"c.jpg": [[0, 0, 5, 5]]},
+    "not a list of boxes": {"a.jpg": 5},
+    "not four numbers": {"a.jpg": [[0, 0, 5]]},
+    "zero or negative size": {"a.jpg": [[0, 0, 0, 5]]},
+    "outside the image of 120 x 80 pixels": {"a.jpg": [[0, 90, 5, 5]]},
+}
+
+
+@pytest.mark.parametrize("message", WRONG_BOXES)
+def test_wrong_boxes_are_named(message, tmp_path):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(WRONG_BOXES[message]))
+    with pytest.raises(PoseError, match=message):
+        read_boxes(path, {"a.jpg": np.zeros((80, 120, 3), np.uint8)})
+
+
+def test_wrong_images_and_checkpoints_end_in_one_line(folder, tmp_path):
+    (tmp_path / "torn.jpg").write_bytes((folder / "a.jpg").read_bytes()[:500])
+    save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    cases = [
+        ([tmp_path / "none.jpg"], {}, "none.jpg: No such file"),
+        ([tmp_path / "torn.jpg"], {}, "torn.jpg: truncated"),
+        ([folder / "weights.safetensors"], {}, "cannot be decoded"),
+        ([folder / "a.jpg", tmp_path / "a.png"], {}, "several images are called 'a'"),
+        ([folder / "a.jpg"], {"checkpoint": "eeffpose-p9@coco"}, "no such file, and no published"),
+        ([folder / "a.jpg"], {"checkpoint": tmp_path / "foreign.safetensors"}, "does not tell its"),
+        ([folder / "a.jpg"], {"checkpoint": tmp_path / "text.safetensors"}, "not a safetensors"),
+    ]
+    for images, options, message in cases:
+        with pytest.raises(SystemExit, match=rf"^error: [^\n]*{message}[^\n]*$"):
+            command(folder, *images, **options)
+
+
+def test_a_published_name_is_a_checkpoint(monkeypatch):
+    name = "eeffpose-p0-order8@coco"
+    fetched = []
+    monkeypatch.setattr(predict, "fetch", lambda name: fetched.append(name))
+    monkeypatch.setattr(predict, "read_state_dict", lambda path: {})
+    monkeypatch.setattr(predict, "load_published", lambda model, state: None)
+    _, settings = load_checkpoint(name)
+    assert fetched == [name]
+    assert (settings.model, settings.dataset, settings.input_size) == (
+        *("eeffpose-p0-order8", "coco"),
+        (256, 192),
+    )

@@ -1,0 +1,122 @@
+"""The verify command finds everything that is missing, damaged or not as published."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from scipy.io import loadmat, savemat
+
+from pose.data import layout, verify
+from pose.data.verify import main
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command: its exit status and the report."""
+
+    def run(dataset, root):
+        command = ["verify", dataset, "--root", str(root), "--workers", "2", "--json"]
+        monkeypatch.setattr("sys.argv", command)
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code), json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.fixture
+def coco(test_data, tmp_path):
+    return shutil.copytree(test_data / "coco_mini", tmp_path / "coco")
+
+
+@pytest.fixture
+def mpii(test_data, tmp_path):
+    """The sample of MPII with blank images in place of the photographs."""
+    root = tmp_path / "mpii"
+    shutil.copytree(test_data / "mpii_mini/annot", root / "annot")
+    (root / "images").mkdir()
+    for split in ("train", "valid"):
+        for person in json.loads((root / f"annot/{split}.json").read_text()):
+            cv2.imwrite(str(root / "images" / person["image"]), np.zeros((8, 8), np.uint8))
+    return root
+
+
+def test_a_sample_of_coco_is_sound_and_said_to_be_a_sample(run, coco):
+    status, report = run("coco", coco)
+    assert (status, report["ok"], report["problems"]) == (0, True, [])
+    train = report["splits"]["train"]
+    assert (train["images"], train["persons"], train["complete"]) == (80, 86, False)
+    assert train["persons_published"] == 149_813
+
+
+def test_every_fault_of_an_image_is_listed(run, coco):
+    files = sorted((coco / "train2017").iterdir())
+    files[0].unlink()
+    files[1].write_bytes(files[1].read_bytes()[:-100])
+    shutil.copy(files[3], files[2])
+    files[4].write_text("no image")
+    status, report = run("coco", coco)
+    assert status == 1 and report["splits"]["train"]["images_damaged"] == 4
+    problems = {
+        problem.split(": ")[0].removeprefix("image "): problem for problem in report["problems"]
+    }
+    for file, fault in zip(
+        (files[0], files[1], files[2], files[4]),
+        ("No such file", "truncated JPEG", "annotated as", "cannot be decoded"),
+        strict=True,
+    ):
+        assert fault in problems[str(file)]
+
+
+def test_a_whole_set_must_have_the_published_number_of_persons(run, coco, monkeypatch):
+    monkeypatch.setitem(verify.PERSONS, ("coco", "train"), (80, 86))
+    monkeypatch.setitem(verify.PERSONS, ("coco", "val"), (83, 81))
+    status, report = run("coco", coco)
+    assert report["splits"]["train"]["complete"]
+    assert (status, report["problems"]) == (1, ["coco val: 80 persons, not 81"])
+
+
+def test_detections_are_counted(run, coco, monkeypatch):
+    path = coco / layout.DETECTIONS["val"]
+    path.parent.mkdir()
+    shutil.copy(coco / "person_detections_4_val_images.json", path)
+    status, report = run("coco", coco)
+    assert (status, report["problems"]) == (1, [f"{path}: 118 boxes, not 104125"])
+    monkeypatch.setitem(verify.DETECTED, "val", 118)
+    status, report = run("coco", coco)
+    assert (status, report["detections"]["val"]["images"]) == (0, 4)
+
+
+def test_mpii_is_compared_with_its_ground_truth(run, mpii):
+    status, report = run("mpii", mpii)
+    assert (status, report["problems"]) == (0, [])
+    assert report["splits"]["val"]["persons"] == 264
+    # A few of the official file's persons have a joint that the JSON has elsewhere.
+    assert report["ground_truth"] == {"persons": 264, "persons_that_differ": 2}
+    path = mpii / "annot/gt_valid.mat"
+    truth = loadmat(path)
+    savemat(path, {"pos_gt_src": np.roll(truth["pos_gt_src"], 1, axis=2)})
+    status, report = run("mpii", mpii)
+    assert status == 1 and "persons are others than in valid.json" in report["problems"][0]
+    savemat(path, {"pos_gt_src": truth["pos_gt_src"][..., 1:]})
+    _, report = run("mpii", mpii)
+    assert report["problems"] == [f"{path}: 263 persons, but valid.json has 264"]
+
+
+def test_a_folder_that_is_not_there_is_one_problem(run, tmp_path):
+    status, report = run("coco", tmp_path / "nowhere")
+    assert status == 1 and len(report["problems"]) == 1
+    assert "nowhere: no such folder" in report["problems"][0]
+
+
+def test_people_read_the_same_in_sentences(coco, monkeypatch, capsys):
+    (next((coco / "val2017").iterdir())).unlink()
+    monkeypatch.setattr("sys.argv", ["verify", "coco", "--root", str(coco)])
+    with pytest.raises(SystemExit):
+        main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "train: 80 images, 86 persons (of 149813)"
+    assert lines[1] == "val: 83 images, 1 damaged or missing, 80 persons (of 6352)"
+    assert lines[2].startswith("wrong: image ") and len(lines) == 3

@@ -1,0 +1,92 @@
+"""Run a module of this project on some GPUs: ``python workflow/scripts/launch.py GPUS MODULE ...``.
+
+Snakemake counts GPUs but does not say which. This takes the first free ones of the machine, each by
+a lock that lasts as long as the program, and names them in CUDA_VISIBLE_DEVICES; without enough
+free ones it waits. SLURM chooses by itself. With several GPUs the module is run by torchrun, one
+process a GPU.
+
+The GPUs of the machine are those that CUDA_VISIBLE_DEVICES lists, otherwise all that nvidia-smi
+knows; the locks lie in POSE_GPU_LOCKS, by default a folder of the user's below /tmp.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from pose.errors import PoseError, command
+from pose.lock import Lock
+
+
+def devices() -> list[str]:
+    """The GPUs that this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [device for device in visible.split(",") if device]
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        return []
+
+
+def take(count: int) -> list[str]:
+    """The first ``count`` free GPUs, all at once or none; their locks outlive ``exec``."""
+    known, folder = devices(), _lock_folder()
+    if count > len(known):
+        raise PoseError(f"{count} GPUs were asked for but this machine has {len(known)}")
+    told = False
+    while True:
+        taken: dict[str, Lock] = {}
+        for device in known:
+            lock = Lock(folder / f"gpu-{device}.lock")
+            if len(taken) < count and lock.acquire():
+                taken[device] = lock
+        if len(taken) == count:
+            for lock in taken.values():
+                lock.outlive_exec()
+            return list(taken)
+        for lock in taken.values():
+            lock.release()
+        if not told:
+            print(f"waiting for {count} free GPUs of {', '.join(known)}", flush=True)
+        told = True
+        time.sleep(1)
+
+
+def _lock_folder() -> Path:
+    default = Path(tempfile.gettempdir(), f"pose-gpu-locks-{os.getuid()}")
+    return Path(os.environ.get("POSE_GPU_LOCKS", default))
+
+
+def program(gpus: int) -> list[str]:
+    """What runs a module."""
+    if gpus > 1:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}"]
+        return [sys.executable, *torchrun]
+    return [sys.executable]
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("gpus", type=int, help="0: run it on the CPU")
+    parser.add_argument("module")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    args = parser.parse_args()
+
+    if args.gpus and "SLURM_JOB_ID" not in os.environ:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(take(args.gpus))
+    # In this process's place, so that signals reach the program itself.
+    os.execv(sys.executable, [*program(args.gpus), "-m", args.module, *args.arguments])
+
+
+if __name__ == "__main__":
+    main()
