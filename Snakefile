@@ -55,6 +55,7 @@ include: "workflow/rules/released.smk"
 
 
 onstart:
+    hold_directory()
     check_data()
 
 

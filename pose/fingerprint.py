@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent
 
 
+@cache
 def fingerprint(*patterns: str) -> str:
     """Eight hex digits over the syntax trees, without docstrings, of the files that match.
 
@@ -32,7 +34,8 @@ def fingerprint(*patterns: str) -> str:
     return digest.hexdigest()[:8]
 
 
-def with_imports(module: str, package: str) -> list[str]:
+@cache
+def with_imports(module: str, package: str) -> tuple[str, ...]:
     """The files, below the checkout, of ``module`` and of what it imports from ``package``.
 
     Both are dotted names; imports inside functions count, and are followed in turn.
@@ -47,7 +50,7 @@ def with_imports(module: str, package: str) -> list[str]:
         for node in ast.walk(ast.parse((PACKAGE / path).read_bytes())):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{package}."):
                 ahead.append(node.module)
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

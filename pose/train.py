@@ -100,7 +100,10 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True, help="output: the best epoch's")
-    parser.add_argument("--log", type=Path, required=True, help="output: one JSON line an epoch")
+    # torchrun takes --log for one of its own options.
+    parser.add_argument(
+        "--training-log", "--log", type=Path, required=True, help="output: one JSON line an epoch"
+    )
     parser.add_argument("--performance", type=Path, help="output: loss, speed and memory")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=0, help="loader processes of each trainer")
@@ -130,7 +133,7 @@ def main() -> None:
         if distributed.rank() == 0:
             outputs = {
                 "best.safetensors": args.weights,
-                "training.jsonl": args.log,
+                "training.jsonl": args.training_log,
                 "performance.jsonl": args.performance,
             }
             for source, target in outputs.items():

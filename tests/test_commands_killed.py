@@ -30,7 +30,14 @@ def start(
 ) -> subprocess.Popen:
     command = [sys.executable, *launcher, "-m", "pose.train", "--data-root", data_root]
     command += ["--experiment", small_experiment(**train).model_dump_json(), "--device", "cpu"]
-    command += ["--run-dir", folder / "run", "--weights", folder / "w", "--log", folder / "l"]
+    command += [
+        "--run-dir",
+        folder / "run",
+        "--weights",
+        folder / "w",
+        "--training-log",
+        folder / "l",
+    ]
     command += ["--workers", str(workers), "--checkpoint-minutes", "0.02"]
     folder.mkdir(exist_ok=True)
     with (folder / "output.txt").open("a") as output:
@@ -50,8 +57,9 @@ def finish(process: subprocess.Popen, folder: Path) -> str:
     return output
 
 
-def wait_for_checkpoint(folder: Path) -> None:
+def wait_for_checkpoint(process: subprocess.Popen, folder: Path) -> None:
     while not list((folder / "run").glob("checkpoint-*.pt")):
+        assert process.poll() is None, (folder / "output.txt").read_text()
         time.sleep(0.1)
 
 
@@ -79,9 +87,10 @@ def test_ten_kills_of_a_real_training_change_no_byte(data_root, tmp_path):
     settings = {"workers": 1, "epochs": 5}
     finish(start(data_root, whole, **settings), whole)
     moments = random.Random(1)
-    wait_for_checkpoint_of = start(data_root, killed, **settings)
-    wait_for_checkpoint(killed)
-    wait_for_checkpoint_of.kill()
+    process = start(data_root, killed, **settings)
+    wait_for_checkpoint(process, killed)
+    process.kill()
+    process.wait()
     for _ in range(9):
         process = start(data_root, killed, **settings)
         time.sleep(moments.uniform(5, 12))
@@ -97,7 +106,7 @@ def test_torchrun_ends_when_one_process_is_killed_and_goes_on_when_started_again
     data_root, tmp_path
 ):
     torchrun = start(data_root, tmp_path / "run", *TORCHRUN, epochs=3)
-    wait_for_checkpoint(tmp_path / "run")
+    wait_for_checkpoint(torchrun, tmp_path / "run")
     ranks = [p for p in psutil.Process(torchrun.pid).children() if "pose.train" in p.cmdline()]
     ranks[-1].kill()
     assert torchrun.wait(timeout=120) != 0
@@ -108,7 +117,7 @@ def test_torchrun_ends_when_one_process_is_killed_and_goes_on_when_started_again
 
 def test_torchrun_passes_a_signal_on_and_the_training_is_saved(data_root, tmp_path):
     torchrun = start(data_root, tmp_path / "run", *TORCHRUN, epochs=50)
-    wait_for_checkpoint(tmp_path / "run")
+    wait_for_checkpoint(torchrun, tmp_path / "run")
     torchrun.send_signal(signal.SIGTERM)
     assert torchrun.wait(timeout=120) != 0
     assert "stopped by SIGTERM; start again to resume" in (tmp_path / "run/output.txt").read_text()

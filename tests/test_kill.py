@@ -8,7 +8,7 @@ import pytest
 from training_runs import Runs, people
 
 EPOCHS = 12
-OFTEN = {"checkpoint_minutes": 0.001}
+OFTEN = {"checkpoint_minutes": 1e-9}  # after every step
 
 
 @pytest.fixture(scope="module")
@@ -21,18 +21,25 @@ def runs() -> Runs:
     return Runs()
 
 
+def saved(run_dir: Path) -> int:
+    """The step of the newest checkpoint."""
+    names = [path.stem for path in run_dir.glob("checkpoint-*.pt")]
+    return max((int(name.removeprefix("checkpoint-")) for name in names), default=0)
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_ten_kills_at_random_moments_change_no_byte(data_root, tmp_path, runs, processes):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     arguments = {"processes": processes, "options": OFTEN, "epochs": EPOCHS}
-    began = time.perf_counter()
     assert runs.finish(data_root, whole, **arguments) == [0] * processes
-    length = time.perf_counter() - began
 
     moments = random.Random(0)
     for _ in range(10):
+        before, steps = saved(killed), moments.randint(0, 4)
         trainers = runs.start(data_root, killed, **arguments)
-        time.sleep(moments.uniform(0.1, 0.5) * length)
+        while saved(killed) < before + steps and trainers[0].is_alive():
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.02))
         for trainer in trainers:
             trainer.kill()
         for trainer in trainers:

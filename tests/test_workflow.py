@@ -15,6 +15,7 @@ from snakemake_cli import ROOT, plan, snakemake
 from analysis import reported
 from pose import models
 from pose.fingerprint import with_imports
+from pose.lock import Lock
 from pose.models import list_models
 
 
@@ -128,6 +129,33 @@ def test_a_missing_data_folder_stops_the_run_before_it_starts(checkout):
     assert not (checkout / "results/coco_mini/eeffpose-p0-order1").exists()
 
 
+def test_a_second_snakemake_in_the_same_folder_is_refused(checkout):
+    lock = Lock(checkout / ".snakemake/pose.lock")
+    assert lock.acquire()
+    done = snakemake(checkout, "--cores", "1")
+    lock.release()
+    assert done.returncode != 0
+    assert f"error: another Snakemake (process {os.getpid()} on" in done.stderr
+    assert not (checkout / "results/demo/data").exists()
+
+
+def test_changed_code_trains_in_a_folder_of_its_own(tmp_path):
+    for part in ("Snakefile", "analysis", "config", "environment.yml", "profiles", "workflow"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    shutil.copytree(ROOT / "pose", tmp_path / "pose", ignore=shutil.ignore_patterns("*.pyc"))
+
+    def folders() -> set[str]:
+        done = snakemake(tmp_path, "--dry-run", "--printshellcmds")
+        return set(re.findall(r"--run-dir (\S+)", done.stdout))
+
+    before = folders()
+    losses = tmp_path / "pose/training/losses.py"
+    losses.write_text(f"# a comment\n{losses.read_text()}")
+    assert folders() == before
+    losses.write_text(losses.read_text() + "\nFACTOR = 2\n")
+    assert len(before) == 8 and not folders() & before
+
+
 def test_every_rule_can_be_logged_timed_and_run_elsewhere():
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
@@ -169,7 +197,7 @@ def test_the_model_sheet_lists_the_registry_and_where_each_model_is_built():
 
 
 def test_a_changed_block_retrains_the_models_that_use_it_and_no_other():
-    def files(family: str) -> list[str]:
+    def files(family: str) -> tuple[str, ...]:
         return with_imports(f"pose.models.{family}", "pose.models")
 
     assert "pose/models/neck.py" in files("eeffpose")

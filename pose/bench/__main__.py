@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,16 +37,24 @@ def write(path: Path, rows: list[Row]) -> None:
 
 
 def show(console: Console, rows: list[Row]) -> None:
-    """Print a table."""
-    table = Table(title=rows[0].name, title_justify="left")
-    for column in ("variant", "median", "min", "max", "unit", "ratio", "aim", "limit"):
-        numeric = column in ("median", "min", "max", "ratio")
-        table.add_column(column, justify="right" if numeric else "left")
-    for row in rows:
-        numbers = (_number(value) for value in (row.median, row.min, row.max))
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"
-        table.add_row(row.variant, *numbers, row.unit, ratio, row.aim, row.limit)
-    console.print(table)
+    """Print one table for each name among the rows."""
+    for name in dict.fromkeys(row.name for row in rows):
+        table = Table(title=name, title_justify="left")
+        for column in ("variant", "median", "min", "max", "unit", "ratio", "of peak", "aim"):
+            numeric = column in ("median", "min", "max", "ratio", "of peak")
+            table.add_column(column, justify="right" if numeric else "left")
+        table.add_column("limit", overflow="fold")
+        for row in rows:
+            if row.name == name:
+                table.add_row(*_cells(row))
+        console.print(table)
+
+
+def _cells(row: Row) -> list[str]:
+    numbers = (_number(value) for value in (row.median, row.min, row.max))
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"
+    share = "" if row.peak_share is None else f"{row.peak_share:.0%}"
+    return [row.variant, *numbers, row.unit, ratio, share, row.aim, row.limit]
 
 
 def _number(value: float | None) -> str:
@@ -63,8 +72,9 @@ def main() -> None:
     for name in args.names:
         if name not in BENCHMARKS:
             raise PoseError(f"unknown benchmark {name!r}{nearest(name, BENCHMARKS)}")
-    console = Console(soft_wrap=False)
-    console.print("  ".join(f"{key} {value}" for key, value in machine().items()))
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for key, value in machine().items():
+        console.print(f"{key:15} {value}", highlight=False)
     for name in args.names or BENCHMARKS:
         rows = BENCHMARKS[name](Settings(args.repeats, args.quick))
         write(args.output_dir / f"{name}.csv", rows)

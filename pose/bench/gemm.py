@@ -26,10 +26,3 @@ def _rates(repeats: int) -> list[float]:
     a, b = torch.randn(2, SIDE, SIDE)
     seconds = interleave({"mm": lambda: torch.mm(a, b)}, repeats, warmup=3)["mm"]
     return [2 * SIDE**3 / s / 1e9 for s in seconds]
-
-
-def share(name: str, variant: str, gflop: float, seconds: list[float]) -> Row:
-    """The row of which share of the peak ``gflop`` in each of ``seconds`` make."""
-    shares = [gflop / s / peak() for s in seconds]
-    where = f"of {peak():.0f} GFLOP/s"
-    return Row(name, f"{variant}, share of GEMM peak", *summary(shares), len(shares), where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
 from importlib.util import find_spec
@@ -22,48 +22,10 @@ from pose.models import create_model
 
 MODEL = "eeffpose-p0"
 BASELINE = "eager, NCHW"
+QUICK = (BASELINE, "eager, channels last")
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 Run = Callable[[Tensor], Tensor]
-
-
-def measure(settings: Settings) -> list[Row]:
-    size = (64, 48) if settings.quick else (256, 192)
-    model = create_model(MODEL).eval()
-    gflop = 2 * complexity(model, size).gmacs_conv_linear
-    rows = []
-    for batch in (1, 2 if settings.quick else 32):
-        images = torch.randn(batch, 3, *size)
-        kind = "latency" if batch == 1 else "throughput"
-        name = f"inference {kind}, {MODEL}, {size[0]}x{size[1]}, batch {batch}"
-        unit = "ms" if batch == 1 else "images/s"
-        runs, missing = variants(model, images, compiled=not settings.quick)
-        steps = {variant: lambda run=run, x=images: run(x) for variant, run in runs.items()}
-        repeats = settings.repeats * (4 if batch == 1 else 1)
-        seconds = interleave(steps, repeats, warmup=2)
-        convert = (lambda s: s * 1e3) if batch == 1 else (lambda s, n=batch: n / s)
-        rows += compare(name, seconds, unit, convert, BASELINE)
-        rows += [absent(name, variant, unit, reason) for variant, reason in missing.items()]
-        rows += [
-            gemm.share(name, variant, gflop * batch, times) for variant, times in seconds.items()
-        ]
-    return rows
-
-
-def variants(
-    model: nn.Module, images: Tensor, compiled: bool = True
-) -> tuple[dict[str, Run], dict[str, str]]:
-    """Variant -> images to heat maps, all of ``model``; and variant -> why it is not there."""
-    runs, missing = {}, {}
-    for variant, build in _BUILDERS.items():
-        if variant.startswith("compiled") and not compiled:
-            continue
-        try:
-            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-                runs[variant] = build(model, images)
-        except Exception as error:  # of whatever library: the others are measured all the same
-            missing[variant] = str(error).splitlines()[0]
-    return runs, missing
 
 
 def _eager(model: nn.Module, _: Tensor) -> Run:
@@ -138,3 +100,39 @@ _BUILDERS: dict[str, Callable[[nn.Module, Tensor], Run]] = {
     "ONNX Runtime": _onnxruntime,
     "OpenVINO": _openvino,
 }
+
+
+def measure(settings: Settings) -> list[Row]:
+    size = (64, 48) if settings.quick else (256, 192)
+    model = create_model(MODEL).eval()
+    gflop = 2 * complexity(model, size).gmacs_conv_linear
+    rows = []
+    for batch in (1, 2 if settings.quick else 32):
+        images = torch.randn(batch, 3, *size)
+        kind = "latency" if batch == 1 else "throughput"
+        name = f"inference {kind}, {MODEL}, {size[0]}x{size[1]}, batch {batch}"
+        unit = "ms" if batch == 1 else "images/s"
+        runs, missing = variants(model, images, QUICK if settings.quick else tuple(_BUILDERS))
+        steps = {variant: lambda run=run, x=images: run(x) for variant, run in runs.items()}
+        repeats = settings.repeats * (4 if batch == 1 else 1)
+        seconds = interleave(steps, repeats, warmup=2)
+        convert = (lambda s: s * 1e3) if batch == 1 else (lambda s, n=batch: n / s)
+        floor = gflop * batch / gemm.peak()
+        rows += compare(name, seconds, unit, convert, BASELINE, peak_seconds=floor)
+        rows += [absent(name, variant, unit, reason) for variant, reason in missing.items()]
+    return rows
+
+
+def variants(
+    model: nn.Module, images: Tensor, only: Collection[str] = tuple(_BUILDERS)
+) -> tuple[dict[str, Run], dict[str, str]]:
+    """Variant -> images to heat maps, all of ``model``; and variant -> why it is not there."""
+    runs, missing = {}, {}
+    for variant in only:
+        build = _BUILDERS[variant]
+        try:
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                runs[variant] = build(model, images)
+        except Exception as error:  # of whatever library: the others are measured all the same
+            missing[variant] = str(error).splitlines()[0]
+    return runs, missing

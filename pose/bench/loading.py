@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from pose.data.synthetic import SyntheticSettings, write_dataset
 from pose.heatmap import gaussian_targets, normalise
 
 SIZE = (256, 256)
-BASELINE = "one sample at a time"
+BASELINE = "one sample at a time, Pillow"
+OPENCV = "one sample at a time, OpenCV"
 OURS = "ours"
 SCALED = "ours, scaled decoding"
 
@@ -48,7 +50,7 @@ def measure(settings: Settings) -> list[Row]:
         return [*rows, _scaling_error(table, samples, indices)]
 
 
-def variants(samples: Samples, indices: list[int]) -> dict:
+def variants(samples: Samples, indices: list[int]) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
     """Variant -> a function that gives the same batch: images, targets, weights."""
     datasets = {
         OURS: _dataset(PoseDataset, samples),
@@ -56,9 +58,9 @@ def variants(samples: Samples, indices: list[int]) -> dict:
     }
     augmented = datasets[OURS]
 
-    def plainly() -> tuple[Tensor, ...]:
+    def plainly(read: Callable[[str], np.ndarray]) -> tuple[Tensor, ...]:
         crops = [(index, augmented.crop(index)) for index in indices]
-        return tuple(map(torch.from_numpy, plain.load_batch(samples, crops, SIZE)))
+        return tuple(map(torch.from_numpy, plain.load_batch(samples, crops, SIZE, read)))
 
     def ours(dataset: PoseDataset) -> tuple[Tensor, ...]:
         batch = default_collate([dataset[index] for index in indices])
@@ -66,8 +68,11 @@ def variants(samples: Samples, indices: list[int]) -> dict:
         targets = gaussian_targets(batch["joints"], batch["visible"], heatmap_size, plain.SIGMA)
         return normalise(batch["image"]), *targets
 
-    return {BASELINE: plainly} | {
-        name: lambda dataset=dataset: ours(dataset) for name, dataset in datasets.items()
+    return {
+        BASELINE: lambda: plainly(plain.read_with_pillow),
+        OPENCV: lambda: plainly(plain.read_with_opencv),
+        OURS: lambda: ours(datasets[OURS]),
+        SCALED: lambda: ours(datasets[SCALED]),
     }
 
 

@@ -35,7 +35,9 @@ class Row:
     """A variant's numbers in ``unit`` over ``repeats`` runs, and how many times ``baseline``'s.
 
     ``ratio`` above 1 means better than the baseline, whether the unit is a time or a rate; where
-    there is no baseline it is None. ``limit`` says what stands in the way of a missed ``aim``.
+    there is no baseline it is None. ``peak_share``: the part of the machine's best rate of matrix
+    products (see :mod:`pose.bench.gemm`) that the median makes, where arithmetic was counted.
+    ``limit`` says what stands in the way of a missed ``aim``.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Row:
     unit: str
     baseline: str = ""
     ratio: float | None = None
+    peak_share: float | None = None
     aim: str = ""
     limit: str = ""
 
@@ -75,14 +78,17 @@ def compare(
     baseline: str,
     aims: Mapping[str, float] | None = None,
     limit: str = "",
+    peak_seconds: float | None = None,
 ) -> list[Row]:
     """Rows of one table. ``convert`` turns seconds into ``unit``; ``aims``: variant -> ratio.
 
-    ``limit`` is told of the variants that miss their aim.
+    ``limit`` is told of the variants that miss their aim. ``peak_seconds``: what the arithmetic
+    would take as matrix products at the machine's best.
     """
     rows = []
     for variant, times in seconds.items():
-        ratio = statistics.median(seconds[baseline]) / statistics.median(times)
+        median = statistics.median(times)
+        ratio = statistics.median(seconds[baseline]) / median
         aim = (aims or {}).get(variant)
         missed = aim is not None and ratio < aim
         rows.append(
@@ -94,6 +100,7 @@ def compare(
                 unit,
                 baseline,
                 ratio,
+                None if peak_seconds is None else peak_seconds / median,
                 "" if aim is None else f">= {aim:g}x",
                 limit if missed else "",
             )

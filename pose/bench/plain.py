@@ -5,12 +5,15 @@ One sample, one joint at a time, in numpy. Written for this comparison, after wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from PIL import Image
 
 from pose.data.augment import Crop
-from pose.data.crop import PIXEL_STD, affine
+from pose.data.crop import affine, inverse
+from pose.data.images import READ_FLAGS
 from pose.data.keypoints import KeypointSet
 from pose.data.samples import Samples
 from pose.heatmap import IMAGENET
@@ -18,21 +21,38 @@ from pose.heatmap import IMAGENET
 SIGMA = 2.0
 
 
+def read_with_pillow(path: str) -> np.ndarray:
+    """The image in RGB."""
+    return np.array(Image.open(path).convert("RGB"))
+
+
+def read_with_opencv(path: str) -> np.ndarray:
+    """The image in RGB."""
+    return cv2.cvtColor(cv2.imread(path, READ_FLAGS), cv2.COLOR_BGR2RGB)
+
+
 def load_batch(
-    samples: Samples, crops: list[tuple[int, Crop]], size: tuple[int, int]
+    samples: Samples,
+    crops: list[tuple[int, Crop]],
+    size: tuple[int, int],
+    read: Callable[[str], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images (B, 3, H, W) float32, targets (B, K, H/4, W/4) and weights (B, K)."""
-    loaded = [_load(samples, index, crop, size) for index, crop in crops]
+    loaded = [_load(samples, index, crop, size, read) for index, crop in crops]
     images, targets, weights = zip(*loaded, strict=True)
     return np.stack(images), np.stack(targets), np.stack(weights)
 
 
 def _load(
-    samples: Samples, index: int, crop: Crop, size: tuple[int, int]
+    samples: Samples,
+    index: int,
+    crop: Crop,
+    size: tuple[int, int],
+    read: Callable[[str], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     height, width = size
     path = str(samples.image_paths[samples.image_index[index]])
-    image = np.array(Image.open(path).convert("RGB"))
+    image = read(path)
     joints, visible = samples.joints[index].copy(), samples.visible[index].copy()
     center = crop.center.copy()
     if crop.flip:
@@ -83,13 +103,13 @@ def decode_batch(
     found = np.zeros((batch, joints, 3), np.float32)
     for b in range(batch):
         for k in range(joints):
-            back = mirrored[b, keypoints.flip_index[k], :, ::-1].copy()
+            other = mirrored[b, keypoints.flip_index[k], :, ::-1].copy()
             if shift:
-                back[:, shift:] = back[:, :-shift].copy()
-            found[b, k] = _decode((heatmaps[b, k] + back) / 2)
+                other[:, shift:] = other[:, :-shift].copy()
+            found[b, k] = _decode((heatmaps[b, k] + other) / 2)
+        back = inverse(affine(centers[b], scales[b], 0.0, (height, width)))
         for k in range(joints):
-            zoom = scales[b, 0] * PIXEL_STD / width
-            found[b, k, :2] = centers[b] + (found[b, k, :2] - [width / 2, height / 2]) * zoom
+            found[b, k, :2] = back @ np.array([*found[b, k, :2], 1.0])
     return found
 
 

@@ -18,7 +18,7 @@ def flip_back(heatmaps: Tensor, flip_index: np.ndarray | Tensor, shift: int) -> 
     because a mirrored crop of stride 4 is misaligned by 3/4 of a pixel; the first columns stay.
     """
     index = torch.as_tensor(flip_index, device=heatmaps.device)
-    mirrored = heatmaps[:, index].flip(-1)
+    mirrored = heatmaps.index_select(1, index).flip(-1)
     if shift == 0:
         return mirrored
     return torch.cat([mirrored[..., :shift], mirrored[..., :-shift]], dim=-1)
@@ -28,5 +28,5 @@ def flip_average(
     model: Callable[[Tensor], Tensor], images: Tensor, keypoints: KeypointSet, shift: int
 ) -> Tensor:
     """Mean of the heat maps (B, K, h, w) of ``images`` (B, 3, H, W) and of their mirror images."""
-    mirrored = model(images.flip(-1))
-    return (model(images) + flip_back(mirrored, keypoints.flip_index, shift)) / 2
+    mirrored = flip_back(model(images.flip(-1)), keypoints.flip_index, shift)
+    return mirrored.add_(model(images)).div_(2)

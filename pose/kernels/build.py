@@ -11,32 +11,36 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from pose.errors import PoseError
 from pose.files import atomic
 
-FLAGS = "-O3 -march=native -ffp-contract=fast -fopenmp -fPIC -shared -Wno-psabi".split()
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared", "-Wno-psabi")
 
 
 @cache
 def library(source: Path) -> ctypes.CDLL | None:
     """The compiled source, or None, after one line on stderr, where it cannot be compiled.
 
-    The file lies in ``$XDG_CACHE_HOME/pose`` under a name made of source, flags and CPU.
+    It lies in ``kernels`` below ``$POSE_CACHE``, ``$XDG_CACHE_HOME/pose`` or ``~/.cache/pose``,
+    under a name made of source, compiler and CPU.
     """
     compiler = os.environ.get("CC", "cc")
     key = "\0".join([source.read_text(), compiler, *FLAGS, _cpu()])
-    cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pose"
-    target = cached / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pose"
+    folder = Path(os.environ.get("POSE_CACHE") or home) / "kernels"
+    target = folder / f"{source.stem}-{digest}.so"
     try:
         if not target.exists():
             with atomic(target) as partial:
                 command = [compiler, *FLAGS, str(source), "-o", str(partial)]
                 subprocess.run(command, check=True, capture_output=True, text=True)
         return ctypes.CDLL(str(target))
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (PoseError, OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
         print(
             f"{source.name} could not be compiled ({reason.splitlines()[0]}): training on this CPU"
-            " takes PyTorch's own, slower operators; install a C compiler such as gcc",
+            " takes PyTorch's slower operators; install a C compiler such as gcc",
             file=sys.stderr,
         )
         return None

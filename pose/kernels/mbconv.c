@@ -115,14 +115,19 @@ INLINE void correlate_row(const int K, const int S, const V *map, int pitch, con
 // How many rows or columns of padded input give `out` rows or columns of output.
 #define PITCH(out) (((out) - 1) * s.stride + s.kernel)
 
-// Fills the padded map with silu(x * scale + shift), or with x; its border stays zero.
+// Fills the padded map with silu(x * scale + shift), or with x; its border stays zero. `slopes`
+// (pixels), where given, gets the derivative of silu.
 INLINE void activate(Shape s, int b, int c, const float *x, const float *scale,
-                     const float *shift, V *map) {
+                     const float *shift, V *map, V *slopes) {
     int rows = PITCH(s.out_height), pitch = PITCH(s.out_width), pixels = s.height * s.width;
     for (int i = 0; i < s.height && i + s.top < rows; i++)
         for (int j = 0; j < s.width && j + s.left < pitch; j++) {
             V v = PIXEL(x, pixels, i * s.width + j);
-            if (scale) v = silu(v * CHANNEL(scale) + CHANNEL(shift));
+            if (scale) {
+                V n = v * CHANNEL(scale) + CHANNEL(shift), gate = sigmoid(n);
+                v = n * gate;
+                if (slopes) slopes[i * s.width + j] = gate + v * (1.0f - gate);
+            }
             map[(i + s.top) * pitch + j + s.left] = v;
         }
 }
@@ -134,7 +139,7 @@ INLINE void convolve(const int K, const int S, Shape s, int b, int c, V *map, co
     int pitch = PITCH(s.out_width), out_pixels = s.out_height * s.out_width;
     V w[K * K], row[s.out_width];
     for (int k = 0; k < K * K; k++) w[k] = CHANNEL(weight + k * s.channels);
-    activate(s, b, c, x, scale, shift, map);
+    activate(s, b, c, x, scale, shift, map, NULL);
     V first = {}, sum = {}, squares = {};
     for (int i = 0; i < s.out_height; i++) {
         correlate_row(K, S, map + i * S * pitch, pitch, w, row, s.out_width);
@@ -155,12 +160,12 @@ INLINE void convolve(const int K, const int S, Shape s, int b, int c, V *map, co
 
 // Its gradients; `spread` is the padded gradient of its output, with the zeros of the stride.
 INLINE void convolve_backward(const int K, const int S, Shape s, int b, int c, V *map, V *spread,
-                              const float *x, const float *scale, const float *shift,
-                              const float *mean, const float *weight, const float *dy, float *dx,
-                              float *dweight, float *sums) {
+                              V *slopes, const float *x, const float *scale,
+                              const float *shift, const float *mean, const float *weight,
+                              const float *dy, float *dx, float *dweight, float *sums) {
     int pitch = PITCH(s.out_width), wide = s.width + K - 1;
     int pixels = s.height * s.width, out_pixels = s.out_height * s.out_width;
-    activate(s, b, c, x, scale, shift, map);
+    activate(s, b, c, x, scale, shift, map, slopes);
     V a[K * K], w[K * K], row[s.width];
     UNROLL for (int k = 0; k < K * K; k++) a[k] = (V){};
     for (int i = 0; i < s.out_height; i++) {
@@ -183,10 +188,9 @@ INLINE void convolve_backward(const int K, const int S, Shape s, int b, int c, V
         for (int j = 0; j < s.width; j++) {
             V d = row[j];
             if (scale) {
-                V v = PIXEL(x, pixels, i * s.width + j);
-                d *= silu_slope(v * CHANNEL(scale) + CHANNEL(shift));
+                d *= slopes[i * s.width + j];
                 row_sum += d;
-                row_products += d * (v - CHANNEL(mean));
+                row_products += d * (PIXEL(x, pixels, i * s.width + j) - CHANNEL(mean));
             }
             PIXEL(dx, pixels, i * s.width + j) = d;
         }
@@ -229,12 +233,14 @@ void depthwise_gradients(Shape s, const float *x, const float *scale, const floa
     {
         V *map = zeros((long)PITCH(s.out_height) * PITCH(s.out_width));
         V *spread = zeros((long)(s.height + border) * (s.width + border));
+        V *slopes = zeros((long)s.height * s.width);
         TASKS {
-            DISPATCH(convolve_backward, map, spread, x, scale, shift, mean, weight, dy, dx,
-                     dweight, sums)
+            DISPATCH(convolve_backward, map, spread, slopes, x, scale, shift, mean, weight, dy,
+                     dx, dweight, sums)
         }
         free(map);
         free(spread);
+        free(slopes);
     }
 }
 

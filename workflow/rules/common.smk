@@ -18,6 +18,7 @@ from pose.data import layout
 from pose.data.keypoints import KEYPOINT_SETS
 from pose.errors import PoseError, nearest
 from pose.fingerprint import fingerprint, with_imports
+from pose.lock import Lock
 
 
 def stop(message):
@@ -124,9 +125,10 @@ def experiment_of(wildcards):
 
 
 def run_directory(wildcards):
-    """Where a training keeps its checkpoints: one folder for each different experiment."""
+    """Where a training keeps its checkpoints: a folder for each experiment, and each code of it."""
     experiment = EXPERIMENTS[wildcards.run, int(wildcards.seed)]
-    return f"runs/{experiment.model}/seed{experiment.seed}/{experiment.key()}"
+    key = f"{experiment.key()}-{code('train', experiment.model)}"
+    return f"runs/{experiment.model}/seed{experiment.seed}/{key}"
 
 
 def data_files(*splits):
@@ -302,6 +304,13 @@ def check_data():
                 layout.images(run["dataset"], Path(run["data_root"]), "val")
     except PoseError as error:
         stop(error)
+
+
+def hold_directory():
+    """Stop when another Snakemake works in this folder; the lock ends with its holder."""
+    lock = Lock(Path(".snakemake/pose.lock"))
+    if not lock.acquire():
+        stop(f"another Snakemake ({lock.holder()}) works in this folder; wait for it")
 
 
 def summary():

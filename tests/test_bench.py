@@ -1,0 +1,124 @@
+"""What the benchmarks compare gives equal results, and every row is complete."""
+
+import csv
+import sys
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from pose.bench import __main__ as bench
+from pose.bench import ap, decoding, inference, loading, training, workflow
+from pose.bench.measure import Row, Settings, compare, interleave
+from pose.data.samples import Samples
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory) -> Samples:
+    return loading._samples(Settings(quick=True), tmp_path_factory.mktemp("images"))[0]
+
+
+def test_training_steps_have_equal_losses():
+    losses = [[step(), step()] for step in training.variants((64, 48), 2).values()]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_batches_have_equal_crops_targets_and_weights(samples):
+    runs = loading.variants(samples, list(range(min(8, len(samples)))))
+    plain, with_opencv, ours = (
+        runs[name]() for name in (loading.BASELINE, loading.OPENCV, loading.OURS)
+    )
+    for images, targets, weights in (plain, with_opencv):
+        # A grey level is 0.017: the pixels are equal.
+        assert torch.allclose(ours[0], images, atol=1e-5)
+        assert torch.allclose(ours[1], targets, atol=1e-6)
+        assert torch.equal(ours[2], weights)
+
+
+def test_scaled_decoding_moves_no_joint_and_few_grey_levels(samples):
+    indices = list(range(min(8, len(samples))))
+    runs = loading.variants(samples, indices)
+    exact, scaled = runs[loading.OURS](), runs[loading.SCALED]()
+    assert torch.allclose(exact[1], scaled[1], atol=1e-4)
+    assert loading._scaling_error("", samples, indices).max < 6
+
+
+def test_decoded_joints_are_equal():
+    plain, batched = (run() for run in decoding.variants(3).values())
+    assert torch.allclose(plain[..., :2], batched[..., :2], atol=1e-3)
+    assert torch.equal(plain[..., 2], batched[..., 2])
+
+
+def test_both_evaluators_give_the_same_statistics():
+    pytest.importorskip("hotcoco")
+    statistics = ap.statistics(*ap.scene(100))
+    assert statistics["fast"] == statistics["pycocotools"]
+    assert 0 < statistics["fast"][0] < 1
+
+
+def test_inference_gives_equal_heat_maps():
+    torch.manual_seed(0)
+    model = inference.create_model(inference.MODEL).eval()
+    images = torch.randn(2, 3, 64, 48)
+    runs = {inference.BASELINE, "eager, channels last"}
+    found, _ = inference.variants(model, images, only=runs)
+    first, second = (run(images) for run in found.values())
+    assert torch.allclose(first, second, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_exported_models_give_equal_heat_maps():
+    torch.manual_seed(0)
+    model = inference.create_model(inference.MODEL).eval()
+    images = torch.randn(2, 3, 64, 48)
+    found, missing = inference.variants(model, images)
+    reference = found[inference.BASELINE](images)
+    for name, run in found.items():
+        assert torch.allclose(run(images), reference, atol=1e-4), name
+    for reason in missing.values():
+        assert "is not installed" in reason
+
+
+def test_variants_take_turns():
+    turns = []
+    seconds = interleave({"a": lambda: turns.append("a"), "b": lambda: turns.append("b")}, 2)
+    assert turns == ["a", "b", "a", "b", "a", "b"]
+    assert [len(times) for times in seconds.values()] == [2, 2]
+
+
+def test_only_a_missed_aim_tells_its_limit():
+    seconds = {"plain": [4.0, 4.0, 5.0], "good": [1.0], "poor": [3.0]}
+    aims = {"good": 4, "poor": 4}
+    plain, good, poor = compare("", seconds, "1/s", lambda s: 1 / s, "plain", aims, "memory")
+    assert (plain.median, plain.min, plain.max, plain.ratio) == (0.25, 0.2, 0.25, 1)
+    assert (good.ratio, good.aim, good.limit) == (4, ">= 4x", "")
+    assert poor.ratio == pytest.approx(4 / 3)
+    assert poor.limit == "memory"
+
+
+def test_time_outside_all_spans_is_what_the_harness_costs():
+    spans = [(10.0, 12.0), (11.0, 15.0), (18.0, 30.0)]  # two overlap, one lasts too long
+    assert workflow.covered(spans, (8.0, 20.0)) == 7
+
+
+def test_the_command_writes_complete_tables(tmp_path, monkeypatch, capsys):
+    names = ["gemm", "decoding", "ap"]
+    command = ["bench", *names, "--quick", "--repeats", "1", "--output-dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    bench.main()
+    for name in names:
+        rows = list(csv.DictReader((tmp_path / f"{name}.csv").open()))
+        assert rows
+        for row in rows:
+            assert {field.name for field in fields(Row)} < row.keys()
+            assert {"cpu", "cores", "threads", "versions", "commit", "date"} < row.keys()
+            assert np.isfinite([float(row[key]) for key in ("median", "min", "max")]).all()
+    assert "torch.mm" in capsys.readouterr().out
+
+
+def test_an_unknown_benchmark_is_named(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bench", "trainin"])
+    with pytest.raises(SystemExit, match=r"unknown benchmark 'trainin'.*'training'"):
+        bench.main()

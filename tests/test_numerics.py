@@ -1,0 +1,58 @@
+"""The numerics presets compute the same training, to the precision that they promise."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import CPU, people
+
+from pose.config import experiment
+from pose.data.dataset import PoseDataset
+from pose.data.samples import open_split
+from pose.models import create_model
+from pose.training.loader import EpochBatches, training_loader
+from pose.training.optimizer import create_optimizer
+from pose.training.step import batch_loss
+
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory) -> Path:
+    return people(tmp_path_factory.mktemp("people"))
+
+
+def losses(data_root: Path, numerics: str, compiled: bool) -> torch.Tensor:
+    """The losses of the first steps of a training by a numerics preset."""
+    train = {"batch_size": 4, "lr": 1e-4} | ({} if compiled else {"compile": False})
+    overrides = {"model_options": {"init": "scratch"}, "train": train}
+    settings = experiment(
+        "eeffpose-p0-order8", "synthetic", (64, 48), "controlled", 0, overrides, numerics=numerics
+    )
+    samples = open_split("synthetic", data_root, "train", settings.input_size)
+    dataset = PoseDataset(samples, settings.input_size, settings.augmentation, settings.seed)
+    dataset.set_epoch(0)
+    torch.manual_seed(0)
+    model = create_model(settings.model, 17, **settings.model_options.initialised())
+    if settings.train.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = create_optimizer(model, settings.train)
+    model.train()
+    step_model = torch.compile(model) if settings.train.compile else model
+    found = []
+    batches = EpochBatches(len(dataset), 4, 0)
+    for step, batch in zip(range(STEPS), training_loader(dataset, batches, 0), strict=False):
+        loss = batch_loss(step_model, batch, settings, step, CPU)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.detach())
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_fast_preset_follows_the_reference_within_two_percent(data_root, compiled):
+    reference = losses(data_root, "reference", compiled)
+    fast = losses(data_root, "fast", compiled)
+    torch.testing.assert_close(fast, reference, rtol=0.02, atol=0)
+    assert not torch.equal(fast, reference)  # it is bf16 indeed
