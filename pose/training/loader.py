@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -72,6 +73,8 @@ def testing_loader(
 def _workers(number: int, device: torch.device | None) -> dict[str, object]:
     return {
         "num_workers": number,
+        # Forked workers share the data set's arrays, and end when a trainer is killed.
+        "multiprocessing_context": "fork" if number and sys.platform == "linux" else None,
         "persistent_workers": number > 0,
         "worker_init_fn": _leave_process_group,
         # From page-locked memory a GPU copies while the CPU goes on.
