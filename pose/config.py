@@ -151,6 +151,8 @@ class Training(Frozen):
     compile: bool
     fused: bool
     """The optimiser's step as one kernel."""
+    cpu_kernels: bool
+    """MBConv blocks by :mod:`pose.kernels`, where it knows them: in fp32 on a CPU."""
 
     @model_validator(mode="after")
     def _one_warmup(self) -> Training:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent
 
 
-@cache
 def fingerprint(*patterns: str) -> str:
     """Eight hex digits over the syntax trees, without docstrings, of the files that match.
 
@@ -34,8 +32,7 @@ def fingerprint(*patterns: str) -> str:
     return digest.hexdigest()[:8]
 
 
-@cache
-def with_imports(module: str, package: str) -> tuple[str, ...]:
+def with_imports(module: str, package: str) -> list[str]:
     """The files, below the checkout, of ``module`` and of what it imports from ``package``.
 
     Both are dotted names; imports inside functions count, and are followed in turn.
@@ -50,7 +47,7 @@ def with_imports(module: str, package: str) -> tuple[str, ...]:
         for node in ast.walk(ast.parse((PACKAGE / path).read_bytes())):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{package}."):
                 ahead.append(node.module)
-    return tuple(sorted(found))
+    return sorted(found)
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -82,7 +82,8 @@ def test_numerics_change_how_is_computed_and_nothing_else():
     for numerics, precision in (("reference", "fp32"), ("fast", "bf16")):
         train = experiment("eeffpose-p0-order8", "coco", (256, 192), numerics=numerics).train
         on = numerics == "fast"
-        changed = {"channels_last": on, "compile": on, "fused": on, "precision": precision}
+        names = ("channels_last", "compile", "fused", "cpu_kernels")
+        changed = {**dict.fromkeys(names, on), "precision": precision}
         assert train == plain.model_copy(update=changed)
 
 

@@ -9,6 +9,7 @@ from training_runs import CPU, people
 from pose.config import experiment
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
+from pose.kernels.mbconv import accelerate
 from pose.models import create_model
 from pose.training.loader import EpochBatches, training_loader
 from pose.training.optimizer import create_optimizer
@@ -36,6 +37,8 @@ def losses(data_root: Path, numerics: str, compiled: bool) -> torch.Tensor:
     model = create_model(settings.model, 17, **settings.model_options.initialised())
     if settings.train.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if settings.train.cpu_kernels:
+        accelerate(model)
     optimizer = create_optimizer(model, settings.train)
     model.train()
     step_model = torch.compile(model) if settings.train.compile else model

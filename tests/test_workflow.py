@@ -197,7 +197,7 @@ def test_the_model_sheet_lists_the_registry_and_where_each_model_is_built():
 
 
 def test_a_changed_block_retrains_the_models_that_use_it_and_no_other():
-    def files(family: str) -> tuple[str, ...]:
+    def files(family: str) -> list[str]:
         return with_imports(f"pose.models.{family}", "pose.models")
 
     assert "pose/models/neck.py" in files("eeffpose")

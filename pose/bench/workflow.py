@@ -79,8 +79,9 @@ def run_miniature(folder: Path) -> Run:
 def read_run(folder: Path, results: Path) -> Run:
     """The run of Snakemake in ``folder`` that made all of ``results``.
 
-    Jobs end when their benchmark file is written and epochs when they are logged. PoseError when
-    there are no results, or when several runs made them.
+    It lasts from the start that its log's name tells to the last file's writing. Jobs end when
+    their benchmark file is written and epochs when they are logged. PoseError when there are no
+    results, or when several runs made them.
     """
     jobs = _jobs(results, "train") + [span for rule in EVALUATION for span in _jobs(results, rule)]
     if not jobs:
@@ -88,12 +89,13 @@ def read_run(folder: Path, results: Path) -> Run:
     work = [span for rule in EVALUATION for span in _jobs(results, rule)]
     for log in results.glob("*/seed*/performance.jsonl"):
         work += _epochs(log)
-    first, last = min(start for start, _ in jobs), max(end for _, end in jobs)
-    for log in sorted((folder / ".snakemake/log").glob("*.snakemake.log")):
-        wall = _wall(log)
-        if wall[0] <= first + 1 and last <= wall[1] + 1:
-            return Run(wall, jobs, work)
-    raise PoseError(f"{results}: not the work of one run of Snakemake")
+    first = min(start for start, _ in jobs)
+    last = max(path.stat().st_mtime for path in results.rglob("*") if path.is_file())
+    starts = [_start(log) for log in (folder / ".snakemake/log").glob("*.snakemake.log")]
+    before = [start for start in starts if start <= first]
+    if not before or any(first < start < last for start in starts):
+        raise PoseError(f"{results}: not the work of one run of Snakemake")
+    return Run((max(before), last), jobs, work)
 
 
 def covered(spans: Iterable[Span], wall: Span) -> float:
@@ -125,8 +127,7 @@ def _epochs(log: Path) -> list[Span]:
     ]
 
 
-def _wall(log: Path) -> Span:
-    """From the name of Snakemake's log, its start, to the last time it was written to."""
+def _start(log: Path) -> float:
+    """When Snakemake began, by the name of its log."""
     stamp = re.match(r"(\d{4}-\d\d-\d\dT\d{6}\.\d+)", log.name)[1]
-    start = datetime.strptime(stamp, "%Y-%m-%dT%H%M%S.%f").timestamp()
-    return start, log.stat().st_mtime
+    return datetime.strptime(stamp, "%Y-%m-%dT%H%M%S.%f").timestamp()

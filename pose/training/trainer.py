@@ -19,6 +19,7 @@ from pose.config import Experiment
 from pose.data.dataset import PoseDataset
 from pose.evaluation.score import SCORE
 from pose.files import atomic
+from pose.kernels.mbconv import accelerate
 from pose.progress import progress_bar
 from pose.training import checkpoint, distributed
 from pose.training.loader import EpochBatches, training_loader
@@ -65,6 +66,8 @@ class Trainer:
         self.experiment, self.run_dir, self.device = experiment, run_dir, device
         self.dataset, self.validate = dataset, validate
         self.model = model.to(device, memory_format=memory_format)
+        if settings.cpu_kernels:
+            accelerate(self.model)
         parallel = distributed.parallel(self.model, settings.synchronised_batch_norm, device)
         self.step_model = torch.compile(parallel) if settings.compile else parallel
         self.optimizer = create_optimizer(self.model, settings)

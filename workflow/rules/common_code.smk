@@ -4,6 +4,8 @@ Logging, checkpoints and error messages are left out on purpose. A model's code 
 module and what that imports, so that a new model retrains no other.
 """
 
+from functools import cache
+
 DATA = [
     "pose/data/crop.py",
     "pose/data/images.py",
@@ -34,6 +36,7 @@ STEPS = {
         "pose/data/augment.py",
         "pose/data/dataset.py",
         "pose/heatmap.py",
+        "pose/kernels/mbconv.*",
         "pose/paf.py",
         "pose/training/global_batch.py",
         "pose/training/loader.py",
@@ -89,6 +92,7 @@ STEPS = {
 }
 
 
+@cache  # it is asked for by every job
 def code(step, *models):
     """A parameter that changes when the meaning of the step's code, or of a model's, does."""
     families = {SHEET[model]["family"] for model in models}
