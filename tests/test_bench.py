@@ -16,7 +16,7 @@ from pose.data.samples import Samples
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> Samples:
-    return loading._samples(Settings(quick=True), tmp_path_factory.mktemp("images"))[0]
+    return loading.open_samples(Settings(quick=True), tmp_path_factory.mktemp("images"))[0]
 
 
 def test_training_steps_have_equal_losses():
@@ -42,7 +42,7 @@ def test_scaled_decoding_moves_no_joint_and_few_grey_levels(samples):
     runs = loading.variants(samples, indices)
     exact, scaled = runs[loading.OURS](), runs[loading.SCALED]()
     assert torch.allclose(exact[1], scaled[1], atol=1e-4)
-    assert loading._scaling_error("", samples, indices).max < 6
+    assert loading.scaling_error("", samples, indices).max < 6
 
 
 def test_decoded_joints_are_equal():

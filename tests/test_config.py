@@ -4,6 +4,7 @@ import pytest
 
 from pose.config import Experiment, experiment, parse, read_experiment
 from pose.errors import PoseError
+from pose.experiment import main
 from pose.fingerprint import fingerprint
 from pose.presets import input_multiple, recipes
 
@@ -177,3 +178,10 @@ def test_a_fingerprint_ignores_layout_and_prose_but_not_meaning(tmp_path, monkey
     prose = of('"""Doc."""\n\n\ndef loss(a, b):\n    """Doc."""\n    return (a-b)**2  # square\n')
     assert plain == prose
     assert of("def loss(a, b):\n    return abs(a - b)\n") != plain
+
+
+def test_the_command_prints_an_experiment_that_the_others_read(capsys):
+    main(["hrnet-w32", "--input", "384x288", "--set", "train.epochs=3", "--set", "test.flip=false"])
+    resolved = read_experiment(capsys.readouterr().out)
+    overrides = {"train": {"epochs": 3}, "test": {"flip": False}}
+    assert resolved == experiment("hrnet-w32", "coco", (384, 288), overrides=overrides)

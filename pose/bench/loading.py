@@ -32,7 +32,7 @@ SCALED = "ours, scaled decoding"
 
 def measure(settings: Settings) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        samples, name = _samples(settings, Path(folder))
+        samples, name = open_samples(settings, Path(folder))
         count = min(len(samples), 4 if settings.quick else 32)
         indices = _order(samples, count)
         threads = torch.get_num_threads()
@@ -47,7 +47,7 @@ def measure(settings: Settings) -> list[Row]:
         rows = compare(
             table, seconds, "samples/s/core", lambda s: count / s, BASELINE, {OURS: 3.0}, limit
         )
-        return [*rows, _scaling_error(table, samples, indices)]
+        return [*rows, scaling_error(table, samples, indices)]
 
 
 def variants(samples: Samples, indices: list[int]) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
@@ -81,7 +81,7 @@ def _dataset(kind: type[PoseDataset], samples: Samples) -> PoseDataset:
     return kind(samples, SIZE, augmentation)
 
 
-def _samples(settings: Settings, folder: Path) -> tuple[Samples, str]:
+def open_samples(settings: Settings, folder: Path) -> tuple[Samples, str]:
     """MPII where the test data are, else rendered people in images of MPII's size."""
     root = Path(os.environ.get("POSE_TEST_DATA", ROOT.parent / "shared" / "data")) / "mpii_mini"
     if root.is_dir():
@@ -108,7 +108,7 @@ def _decoding_share(samples: Samples, indices: list[int]) -> float:
     return decoding / (time.perf_counter() - started)
 
 
-def _scaling_error(table: str, samples: Samples, indices: list[int]) -> Row:
+def scaling_error(table: str, samples: Samples, indices: list[int]) -> Row:
     """By how many grey levels the crops of scaled decoding differ: mean over a crop."""
     exact, scaled = (_dataset(kind, samples) for kind in (PoseDataset, ScaledDecodeDataset))
     errors = [

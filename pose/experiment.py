@@ -1,0 +1,56 @@
+"""Print one experiment as the JSON that the other commands take: ``python -m pose.experiment``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, get_args
+
+import yaml
+
+from pose.config import Dataset, experiment
+from pose.errors import PoseError, command
+
+
+def overrides(texts: list[str]) -> dict[str, dict[str, Any]]:
+    """``["train.epochs=3"]`` as :func:`pose.config.experiment` takes it; values are YAML."""
+    parts: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        part, dot, name = key.partition(".")
+        if not (equals and dot):
+            raise PoseError(f"--set {text}: give PART.SETTING=VALUE, such as train.epochs=3")
+        parts.setdefault(part, {})[name] = yaml.safe_load(value)
+    return parts
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m pose.experiment", description=__doc__)
+    parser.add_argument("model", help="a name of config/models.tsv")
+    parser.add_argument("--dataset", choices=get_args(Dataset), default="coco")
+    parser.add_argument("--input", default="256x192", metavar="HxW")
+    parser.add_argument("--protocol", default="released")
+    parser.add_argument("--recipe", choices=("own", "common"), default="own")
+    parser.add_argument("--numerics", choices=("reference", "fast"), help="default: the protocol's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE")
+    args = parser.parse_args(argv)
+    try:
+        height, width = map(int, args.input.split("x"))
+    except ValueError:
+        raise PoseError(f"input {args.input!r}: give HEIGHTxWIDTH, such as 256x192") from None
+    resolved = experiment(
+        args.model,
+        args.dataset,
+        (height, width),
+        args.protocol,
+        args.seed,
+        overrides(args.set),
+        recipe=args.recipe,
+        numerics=args.numerics,
+    )
+    print(resolved.model_dump_json(indent=2))
+
+
+if __name__ == "__main__":
+    main()
