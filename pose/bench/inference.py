@@ -115,7 +115,7 @@ def measure(settings: Settings) -> list[Row]:
         runs, missing = variants(model, images, QUICK if settings.quick else tuple(_BUILDERS))
         steps = {variant: lambda run=run, x=images: run(x) for variant, run in runs.items()}
         repeats = settings.repeats * (4 if batch == 1 else 1)
-        seconds = interleave(steps, repeats, warmup=2)
+        seconds = interleave(steps, repeats, warmup=2 if batch == 1 else 1)
         convert = (lambda s: s * 1e3) if batch == 1 else (lambda s, n=batch: n / s)
         floor = gflop * batch / gemm.peak()
         rows += compare(name, seconds, unit, convert, BASELINE, peak_seconds=floor)
