@@ -1,6 +1,6 @@
 # make demo    the whole benchmark on rendered people: minutes on a laptop
 # make test    the tests
-# make bench   speed against named baselines, results/bench/*.csv: a quarter of an hour
+# make bench   speed against named baselines, into results/bench: a quarter of an hour
 # Everything runs in .venv, which is made from requirements.lock on first use.
 
 PYTHON ?= python3

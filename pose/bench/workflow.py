@@ -79,9 +79,9 @@ def run_miniature(folder: Path) -> Run:
 def read_run(folder: Path, results: Path) -> Run:
     """The run of Snakemake in ``folder`` that made all of ``results``.
 
-    It lasts from the start that its log's name tells to the last file's writing. Jobs end when
-    their benchmark file is written and epochs when they are logged. PoseError when there are no
-    results, or when several runs made them.
+    It lasts from the start that its log's name tells to the last file's writing, the report apart,
+    which another run makes. Jobs end when their benchmark file is written and epochs when they are
+    logged. PoseError when there are no results, or when several runs made them.
     """
     jobs = _jobs(results, "train") + [span for rule in EVALUATION for span in _jobs(results, rule)]
     if not jobs:
@@ -90,7 +90,8 @@ def read_run(folder: Path, results: Path) -> Run:
     for log in results.glob("*/seed*/performance.jsonl"):
         work += _epochs(log)
     first = min(start for start, _ in jobs)
-    last = max(path.stat().st_mtime for path in results.rglob("*") if path.is_file())
+    files = [path for path in results.rglob("*") if path.is_file()]
+    last = max(path.stat().st_mtime for path in files if path.name != "report.zip")
     starts = [_start(log) for log in (folder / ".snakemake/log").glob("*.snakemake.log")]
     before = [start for start in starts if start <= first]
     if not before or any(first < start < last for start in starts):
