@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Many tests start processes of their own: more threads than cores would slow them tenfold.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 
 
