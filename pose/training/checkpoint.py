@@ -43,7 +43,7 @@ def newest(run_dir: Path) -> Path | None:
 
     Clears away what a killed process left half-written: call it with the run's lock held.
     """
-    for partial in run_dir.glob(".checkpoint-*.pt"):
+    for partial in run_dir.glob(".*.*"):  # any of pose.files.atomic's
         partial.unlink()
     for path in _newest_first(run_dir):
         try:
