@@ -28,3 +28,19 @@ def test_data() -> Path:
 def reference() -> Path:
     """The folder of parity fixtures: outputs of the original implementations."""
     return _folder("POSE_TEST_REFERENCE", ROOT.parent / "shared" / "reference")
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory) -> Path:
+    """A small data set of rendered people; modules that need another kind define their own."""
+    from training_runs import people  # imports torch, which few tests need
+
+    return people(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Starts tiny trainings as real processes (:class:`training_runs.Runs`)."""
+    from training_runs import Runs
+
+    return Runs()

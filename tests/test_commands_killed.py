@@ -13,16 +13,11 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import ROOT, people, small_experiment
+from training_runs import ROOT, small_experiment
 
 pytestmark = pytest.mark.slow
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-
-
-@pytest.fixture(scope="module")
-def data_root(tmp_path_factory) -> Path:
-    return people(tmp_path_factory.mktemp("people"))
 
 
 def start(

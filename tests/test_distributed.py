@@ -12,19 +12,9 @@ import torch
 from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d, DropPath
 from torch import nn
-from training_runs import Runs, people, statuses
+from training_runs import statuses
 
 from pose.training.global_batch import SharedDraw, SynchronisedBatchNorm
-
-
-@pytest.fixture(scope="module")
-def data_root(tmp_path_factory) -> Path:
-    return people(tmp_path_factory.mktemp("people"))
-
-
-@pytest.fixture(scope="module")
-def runs() -> Runs:
-    return Runs()
 
 
 def output(run_dir: Path, rank: int) -> str:

@@ -12,23 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from training_runs import CPU, ROOT, Runs, people, small_experiment, tiny_trainer
+from training_runs import CPU, ROOT, people, small_experiment, tiny_trainer
 
 from pose.errors import PoseError
 from pose.files import atomic
 from pose.train import train
 from pose.training import checkpoint
 from pose.training.faults import explained
-
-
-@pytest.fixture(scope="module")
-def data_root(tmp_path_factory) -> Path:
-    return people(tmp_path_factory.mktemp("people"))
-
-
-@pytest.fixture(scope="module")
-def runs() -> Runs:
-    return Runs()
 
 
 def run_command(

@@ -5,20 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
-from training_runs import Runs, people
 
 EPOCHS = 12
 OFTEN = {"checkpoint_minutes": 1e-9}  # after every step
-
-
-@pytest.fixture(scope="module")
-def data_root(tmp_path_factory) -> Path:
-    return people(tmp_path_factory.mktemp("people"))
-
-
-@pytest.fixture(scope="module")
-def runs() -> Runs:
-    return Runs()
 
 
 def saved(run_dir: Path) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import CPU, people
+from training_runs import CPU
 
 from pose.config import experiment
 from pose.data.dataset import PoseDataset
@@ -16,11 +16,6 @@ from pose.training.optimizer import create_optimizer
 from pose.training.step import batch_loss
 
 STEPS = 4
-
-
-@pytest.fixture(scope="module")
-def data_root(tmp_path_factory) -> Path:
-    return people(tmp_path_factory.mktemp("people"))
 
 
 def losses(data_root: Path, numerics: str, compiled: bool) -> torch.Tensor:

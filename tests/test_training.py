@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 from torch import nn
-from training_runs import CPU, people, small_experiment, tiny_trainer
+from training_runs import CPU, small_experiment, tiny_trainer
 
 from pose.config import Training
 from pose.data.dataset import PoseDataset
@@ -21,11 +21,6 @@ from pose.training.loader import EpochBatches, training_loader
 from pose.training.monitor import span
 from pose.training.schedule import Schedule
 from pose.training.trainer import Trainer
-
-
-@pytest.fixture(scope="module")
-def data_root(tmp_path_factory) -> Path:
-    return people(tmp_path_factory.mktemp("people"))
 
 
 def lines(file: Path) -> list[dict[str, float]]:
