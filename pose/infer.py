@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
@@ -32,8 +30,10 @@ from pose.models import create_model
 from pose.progress import progress_bar
 from pose.training.distributed import process_group, rank
 from pose.training.loader import testing_loader
+from pose.weights.file import load_weights, read_about
 
 BATCH_SIZE = 64
+TRAINING_FACTS = ("training_persons", "training_skipped")  # of a weights file, if it has them
 PATIENCE = timedelta(minutes=30)  # with a process that has more to do than the others
 
 
@@ -128,17 +128,6 @@ def _heatmaps(
     return heatmaps / experiment.target.peak
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a ``.safetensors`` file of the same architecture, strictly."""
-    try:
-        load_model(model, path)
-    except FileNotFoundError:
-        raise PoseError(f"weights {path}: no such file; run pose.train first") from None
-    except (SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise PoseError(f"weights {path} do not fit the model: {reason}") from None
-
-
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pose.infer", description=__doc__)
@@ -164,6 +153,8 @@ def main() -> None:
     with process_group(PATIENCE):
         predictions = predict(model, samples, experiment, device, args.workers)
         if rank() == 0:
+            about = read_about(args.weights)
+            predictions.about.update({key: about.get(key) for key in TRAINING_FACTS})
             predictions.save(args.output)
 
 

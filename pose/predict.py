@@ -17,11 +17,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.utils.data import Dataset
 
-from pose.config import Experiment, read_experiment
+from pose.config import Experiment
 from pose.data.crop import box_scale, crop_person
 from pose.data.images import decode_image
 from pose.data.keypoints import KEYPOINT_SETS
@@ -31,10 +30,11 @@ from pose.drawing import draw_skeleton
 from pose.errors import PoseError, command, nearest
 from pose.evaluation.results import PERSON, rescore
 from pose.files import atomic, read_json
-from pose.infer import BATCH_SIZE, load_weights, predict_batches
+from pose.infer import BATCH_SIZE, predict_batches
 from pose.models import create_model
 from pose.training.loader import testing_loader
 from pose.weights import catalogue, fetch, load_published, read_state_dict
+from pose.weights.file import load_weights, read_about
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels."""
@@ -79,21 +79,17 @@ def _model(experiment: Experiment) -> nn.Module:
 
 
 def _experiment_of(path: Path) -> Experiment:
-    """The experiment in the metadata of a checkpoint."""
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-    except FileNotFoundError:
+    """The experiment that a checkpoint names."""
+    if not path.exists():
         hint = nearest(str(path), catalogue())
-        raise PoseError(f"checkpoint {path}: no such file, and no published name{hint}") from None
-    except (SafetensorError, OSError) as error:
-        raise PoseError(f"checkpoint {path}: not a safetensors file ({error})") from None
+        raise PoseError(f"checkpoint {path}: no such file, and no published name{hint}")
+    about = read_about(path)
     if "experiment" not in about:
         raise PoseError(
             f"checkpoint {path} does not tell its model and input: use the weights.safetensors of"
             " pose.train or of pose.weights convert"
         )
-    return read_experiment(about["experiment"])
+    return about["experiment"]
 
 
 def read_photo(path: Path) -> np.ndarray:

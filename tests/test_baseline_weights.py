@@ -11,9 +11,9 @@ import torchvision
 from reference_fill import baselines_manifest, filled_baseline, images
 
 from pose.errors import PoseError
-from pose.infer import load_weights
 from pose.models import create_model
 from pose.weights import catalogue, convert, load_published, to_published
+from pose.weights.file import load_weights
 
 # One tensor of every part in MMPose's names, read in its source; the manifest of the fixtures has
 # all of the mobile nets'.

@@ -1,5 +1,6 @@
 """Prediction is the same to the bit for any number of processes, and tells what went wrong."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from prediction_runs import CPU, ROOT, SIZE, TinyNet, predict_together, settings, with_a_lost_image
 
-from pose import infer
+from pose import evaluate, infer
 from pose.config import experiment
 from pose.data.keypoints import COCO
 from pose.data.samples import open_split
@@ -17,6 +18,8 @@ from pose.data.synthetic import SyntheticSettings, write_dataset
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.score import score
 from pose.infer import predict
+from pose.models import create_model
+from pose.weights.file import write
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +80,33 @@ def test_scores_are_shares_of_the_targets_peak(samples):
     np.testing.assert_allclose(other[..., :2], one[..., :2], atol=1e-3)
 
 
+def arguments_of(data_root: Path, folder: Path, **training_facts: object) -> list[str]:
+    """Arguments of ``pose.infer`` for a small net's weights, which are written to ``folder``."""
+    net = create_model("shufflenetv2", len(COCO))
+    settings = experiment("shufflenetv2", "synthetic", (64, 64))
+    write(folder / "weights.safetensors", net, settings, **training_facts)
+    arguments = ["--experiment", settings.model_dump_json(), "--data-root", str(data_root)]
+    return [*arguments, "--weights", str(folder / "weights.safetensors"), "--device", "cpu"]
+
+
+def test_a_result_tells_what_was_left_out_of_its_training_set(data_root, tmp_path, monkeypatch):
+    arguments = arguments_of(
+        data_root, tmp_path, training_persons=7, training_skipped={"box has no area": 2}
+    )
+    monkeypatch.setattr("sys.argv", ["", *arguments, "--output", str(tmp_path / "raw.npz")])
+    infer.main()
+    annotations = data_root / "annotations" / "person_keypoints_val2017.json"
+    result = tmp_path / "metrics.json"
+    files = {"predictions": tmp_path / "raw.npz", "annotations": annotations, "output": result}
+    evaluate.main(["coco", *(f"--{name}={file}" for name, file in files.items())])
+    row = json.loads(result.read_text())
+    assert row["skipped"] == {}
+    assert (row["training_persons"], row["training_skipped"]) == (7, {"box has no area": 2})
+
+
 @pytest.mark.slow
 def test_torchrun_writes_once_what_a_single_process_writes(data_root, tmp_path):
-    from safetensors.torch import save_file
-
-    from pose.models import create_model
-
-    net = create_model("shufflenetv2", len(COCO))
-    save_file(net.state_dict(), tmp_path / "weights.safetensors")
-    text = experiment("shufflenetv2", "synthetic", (64, 64)).model_dump_json()
-    arguments = ["-m", "pose.infer", "--experiment", text, "--data-root", str(data_root)]
-    arguments += ["--weights", str(tmp_path / "weights.safetensors"), "--device", "cpu"]
+    arguments = ["-m", "pose.infer", *arguments_of(data_root, tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for launcher, output in (([], "alone.npz"), (torchrun, "shared.npz")):

@@ -15,6 +15,7 @@ from pose.drawing import draw_skeleton
 from pose.errors import PoseError
 from pose.models import create_model
 from pose.predict import load_checkpoint, main, predict_photos, read_boxes, read_photo
+from pose.weights.file import write
 
 SIZE = (64, 64)
 CPU = torch.device("cpu")
@@ -30,8 +31,7 @@ def folder(tmp_path_factory):
     settings = experiment("shufflenetv2", "mpii", SIZE)
     torch.manual_seed(0)
     net = create_model("shufflenetv2", len(MPII))
-    about = {"experiment": settings.model_dump_json()}
-    save_file(net.state_dict(), folder / "weights.safetensors", about)
+    write(folder / "weights.safetensors", net, settings)
     return folder
 
 

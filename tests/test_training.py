@@ -21,6 +21,7 @@ from pose.training.loader import EpochBatches, training_loader
 from pose.training.monitor import span
 from pose.training.schedule import Schedule
 from pose.training.trainer import Trainer
+from pose.weights.file import read_about
 
 
 def lines(file: Path) -> list[dict[str, float]]:
@@ -179,6 +180,10 @@ def test_a_real_model_trains_through_the_command_and_improves(data_root, tmp_pat
     assert [epoch["epoch"] for epoch in epochs] == [-1, 0, 1]
     assert epochs[-1]["loss"] < epochs[0]["loss"]
     assert {"AP", "AR", "lr", "loss"} <= epochs[0].keys()
+    about = read_about(tmp_path / "best.safetensors")
+    assert about["experiment"] == small_experiment()
+    persons = open_split("synthetic", data_root, "train", (64, 48))
+    assert (about["training_persons"], about["training_skipped"]) == (len(persons), {})
 
 
 def test_batches_are_the_same_however_many_processes_share_them():

@@ -1,7 +1,6 @@
 """Published weights arrive whole or not at all, and load strictly under their own names."""
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,11 +11,9 @@ import numpy as np
 import pytest
 import torch
 from reference_fill import images, manifest, model_of, state_dict
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from pose.errors import PoseError
-from pose.infer import load_weights
 from pose.models import create_model, list_models
 from pose.models.backbone import EffNet
 from pose.weights import (
@@ -30,6 +27,7 @@ from pose.weights import (
     to_published,
 )
 from pose.weights.__main__ import main
+from pose.weights.file import load_weights, read_about
 
 NAME = "eeffpose-p0-order1@coco"
 CONTENT = np.random.RandomState(0).bytes(200_000)
@@ -351,9 +349,8 @@ def test_a_converted_checkpoint_gives_the_released_heatmaps(publish, tmp_path, r
     publish(name, checkpoint(tmp_path / "file.pth", state_dict(entry)))
     output = tmp_path / "weights.safetensors"
     convert(name, output)
-    with safe_open(output, "pt") as file:
-        about = json.loads(file.metadata()["experiment"])
-        assert (about["model"], about["dataset"]) == ("eeffpose-p0-order8", "coco")
+    experiment = read_about(output)["experiment"]
+    assert (experiment.model, experiment.dataset) == ("eeffpose-p0-order8", "coco")
     model = create_model("eeffpose-p0-order8").eval()
     load_weights(model, output)
     with torch.inference_mode():

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from pose.config import Experiment
@@ -27,6 +26,7 @@ from pose.training.monitor import Monitor
 from pose.training.optimizer import create_optimizer
 from pose.training.schedule import Schedule
 from pose.training.step import batch_loss
+from pose.weights.file import write
 
 WORTH_SAVING = 60.0
 """Seconds of work that are saved before validation starts."""
@@ -204,11 +204,12 @@ class Trainer:
 
     def _write_best(self) -> None:
         if distributed.rank() == 0:
-            tensors = {k: v.contiguous() for k, v in self.model.state_dict().items()}
-            # One entry only: safetensors writes several in random order, never the same bytes.
-            content = save(tensors, {"experiment": self.experiment.model_dump_json()})
-            with atomic(self.run_dir / "best.safetensors") as path:
-                path.write_bytes(content)
+            samples = self.dataset.samples
+            training = {
+                "training_persons": len(samples),
+                "training_skipped": dict(samples.skipped),
+            }
+            write(self.run_dir / "best.safetensors", self.model, self.experiment, **training)
 
     def _write_history(self) -> None:
         if distributed.rank() == 0:

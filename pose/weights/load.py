@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pose.data.keypoints import KEYPOINT_SETS
 from pose.errors import PoseError, nearest
-from pose.files import atomic
 from pose.models import create_model
 from pose.models.cpn import CPN
 from pose.models.eeffpose import PoseNet
@@ -34,6 +32,7 @@ from pose.weights import (
     simplebaseline,
 )
 from pose.weights.download import fetch
+from pose.weights.file import write
 from pose.weights.naming import Naming
 from pose.weights.published import published_file
 from pose.weights.read import read_state_dict
@@ -118,7 +117,7 @@ def load_backbone(
 def convert(name: str, output: Path, cache: Path | None = None) -> None:
     """Write a published checkpoint as safetensors in our names, for ``pose.infer``.
 
-    The file's metadata holds ``experiment``, how it is evaluated. Raises PoseError for backbone
+    The file tells the experiment too, how it is evaluated. Raises PoseError for backbone
     weights, which are no whole model, and as :func:`load_published` does.
     """
     published = published_file(name)
@@ -128,8 +127,7 @@ def convert(name: str, output: Path, cache: Path | None = None) -> None:
     architecture = experiment.model_options.architecture()
     model = create_model(published.model, len(KEYPOINT_SETS[published.dataset]), **architecture)
     load_published(model, read_state_dict(fetch(name, cache)))
-    with atomic(output) as partial:
-        save_file(model.state_dict(), partial, {"experiment": experiment.model_dump_json()})
+    write(output, model, experiment)
 
 
 def _namings(model: nn.Module) -> list[Naming]:
