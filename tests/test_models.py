@@ -191,7 +191,7 @@ def test_memory_format_and_precision_do_not_change_the_heatmaps(name):
 def test_compiled_model_gives_the_same_heatmaps(name):
     model, x = filled(name), images(64, 64)
     with torch.inference_mode():
-        assert relative_difference(torch.compile(model)(x), model(x)) < 1e-4
+        assert relative_difference(torch.compile(model, dynamic=False)(x), model(x)) < 1e-4
 
 
 @pytest.mark.parametrize(

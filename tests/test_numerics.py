@@ -36,7 +36,7 @@ def losses(data_root: Path, numerics: str, compiled: bool) -> torch.Tensor:
         accelerate(model)
     optimizer = create_optimizer(model, settings.train)
     model.train()
-    step_model = torch.compile(model) if settings.train.compile else model
+    step_model = torch.compile(model, dynamic=False) if settings.train.compile else model
     found = []
     batches = EpochBatches(len(dataset), 4, 0)
     for step, batch in zip(range(STEPS), training_loader(dataset, batches, 0), strict=False):

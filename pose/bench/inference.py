@@ -43,7 +43,7 @@ def _channels_last(model: nn.Module, images: Tensor) -> Run:
 
 
 def _compiled(model: nn.Module, images: Tensor) -> Run:
-    run = _channels_last(torch.compile(deepcopy(model)), images)
+    run = _channels_last(torch.compile(deepcopy(model), dynamic=False), images)
     run(images)
     return run
 

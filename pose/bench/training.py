@@ -17,7 +17,7 @@ from pose.models import create_model
 
 MODEL = "eeffpose-p0"
 BASELINE = "NCHW, PyTorch's operators"
-KERNELS = "channels last, our kernels"
+KERNELS = "channels last, our kernels, fused Adam"
 LIMIT = (
     "the arithmetic of the convolutions alone takes {floor:.2f} s an image at the peak measured"
     " here; then memory traffic"
@@ -43,7 +43,7 @@ def variants(size: tuple[int, int], batch: int) -> dict[str, Callable[[], float]
     return {
         BASELINE: _steps(deepcopy(model), images, target, weights, torch.contiguous_format),
         "channels last": _steps(deepcopy(model), images, target, weights, last),
-        KERNELS: _steps(accelerate(deepcopy(model)), images, target, weights, last),
+        KERNELS: _steps(accelerate(deepcopy(model)), images, target, weights, last, fused=True),
     }
 
 
@@ -80,10 +80,11 @@ def _steps(
     target: Tensor,
     weights: Tensor,
     memory_format: torch.memory_format,
+    fused: bool = False,
 ) -> Callable[[], float]:
     model = model.to(memory_format=memory_format)
     images = images.contiguous(memory_format=memory_format)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=fused)
 
     def step() -> float:
         torch.manual_seed(0)  # stochastic depth

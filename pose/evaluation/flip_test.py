@@ -10,6 +10,9 @@ from torch import Tensor
 
 from pose.data.keypoints import KeypointSet
 
+IN_CACHE = 4
+"""Persons whose maps are averaged in one go on a CPU; more would wait for memory."""
+
 
 def flip_back(heatmaps: Tensor, flip_index: np.ndarray | Tensor, shift: int) -> Tensor:
     """Heat maps (B, K, h, w) of mirrored crops, as they would lie on the crops themselves.
@@ -28,5 +31,10 @@ def flip_average(
     model: Callable[[Tensor], Tensor], images: Tensor, keypoints: KeypointSet, shift: int
 ) -> Tensor:
     """Mean of the heat maps (B, K, h, w) of ``images`` (B, 3, H, W) and of their mirror images."""
-    mirrored = flip_back(model(images.flip(-1)), keypoints.flip_index, shift)
-    return mirrored.add_(model(images)).div_(2)
+    mirrored, straight = model(images.flip(-1)), model(images)
+    mean = torch.empty_like(straight)
+    persons = IN_CACHE if mean.is_cpu else len(mean)
+    parts = (maps.split(persons) for maps in (mean, straight, mirrored))
+    for out, maps, other in zip(*parts, strict=True):
+        torch.add(flip_back(other, keypoints.flip_index, shift), maps, out=out).div_(2)
+    return mean

@@ -2,8 +2,9 @@
 // squeeze-excite. float32, channels last, channels a multiple of LANES. Activations are computed
 // again where they are needed instead of being stored, because memory traffic is what costs.
 //
-// Every task is one image and LANES channels, and its reductions stay in its own row of the
-// output: results do not depend on the number of threads.
+// A task of the convolutions is one image and a few vectors of channels, of the other passes one
+// row of an image. Its reductions stay in its own row of the output: results do not depend on the
+// number of threads.
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 #else
 #define LANES 8
 #endif
-#define SUM_BLOCK 64  // numbers summed in one go, so that rounding errors stay small
+#define VECTORS 2  // of LANES channels that a convolution's task takes: memory likes long pieces
 
 typedef float V __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int I __attribute__((vector_size(4 * LANES)));
@@ -22,14 +23,11 @@ typedef struct {
     int batch, channels, height, width, out_height, out_width, kernel, stride, top, left;
 } Shape;
 
-#define PIXEL(tensor, pixels, p) \
-    (*(V *)((tensor) + ((long)b * (pixels) + (p)) * s.channels + c))
-#define ROW(tensor, rows, r) (*(V *)((tensor) + ((long)b * (rows) + (r)) * s.channels + c))
+#define AT(tensor, index) (*(V *)((tensor) + (long)(index) * s.channels + c))
 #define CHANNEL(vector) (*(const V *)((vector) + c))
-#define TASKS                                          \
-    _Pragma("omp for collapse(2) schedule(static)")    \
-    for (int b = 0; b < s.batch; b++)                  \
-        for (int c = 0; c < s.channels; c += LANES)
+#define EACH_ROW _Pragma("omp parallel for") for (int row = 0; row < s.batch * s.height; row++)
+#define EACH_PIXEL for (int p = row * s.width; p < (row + 1) * s.width; p++)
+#define EACH_CHANNEL for (int c = 0; c < s.channels; c += LANES)
 
 static inline V choose(I mask, V a, V b) { return (V)((mask & (I)a) | (~mask & (I)b)); }
 
@@ -54,24 +52,20 @@ static inline V silu_slope(V x) {
     return s * (1.0f + x * (1.0f - s));
 }
 
-// Each image's mean and sum of squared deviations (batch, 2, channels) of x.
+// Each row's mean and sum of squared deviations (batch * height, 2, channels) of x.
 void statistics(Shape s, const float *x, float *parts) {
-    int pixels = s.height * s.width;
-#pragma omp parallel
-    TASKS {
-        V first = PIXEL(x, pixels, 0), sum = {}, squares = {};
-        for (int start = 0; start < pixels; start += SUM_BLOCK) {
-            V block_sum = {}, block_squares = {};
-            for (int p = start; p < pixels && p < start + SUM_BLOCK; p++) {
-                V d = PIXEL(x, pixels, p) - first;
-                block_sum += d;
-                block_squares += d * d;
-            }
-            sum += block_sum;
-            squares += block_squares;
+    EACH_ROW {
+        EACH_CHANNEL AT(parts, 2 * row) = AT(parts, 2 * row + 1) = (V){};
+        EACH_PIXEL EACH_CHANNEL {
+            V d = AT(x, p) - AT(x, row * s.width);
+            AT(parts, 2 * row) += d;
+            AT(parts, 2 * row + 1) += d * d;
         }
-        ROW(parts, 2, 0) = first + sum / (float)pixels;
-        ROW(parts, 2, 1) = squares - sum * sum / (float)pixels;
+        EACH_CHANNEL {
+            V sum = AT(parts, 2 * row);
+            AT(parts, 2 * row) = AT(x, row * s.width) + sum / (float)s.width;
+            AT(parts, 2 * row + 1) -= sum * sum / (float)s.width;
+        }
     }
 }
 
@@ -112,114 +106,177 @@ INLINE void correlate_row(const int K, const int S, const V *map, int pitch, con
     }
 }
 
-// How many rows or columns of padded input give `out` rows or columns of output.
+// How many columns of padded input give `out` columns of output.
 #define PITCH(out) (((out) - 1) * s.stride + s.kernel)
 
-// Fills the padded map with silu(x * scale + shift), or with x; its border stays zero. `slopes`
-// (pixels), where given, gets the derivative of silu.
-INLINE void activate(Shape s, int b, int c, const float *x, const float *scale,
-                     const float *shift, V *map, V *slopes) {
-    int rows = PITCH(s.out_height), pitch = PITCH(s.out_width), pixels = s.height * s.width;
-    for (int i = 0; i < s.height && i + s.top < rows; i++)
-        for (int j = 0; j < s.width && j + s.left < pitch; j++) {
-            V v = PIXEL(x, pixels, i * s.width + j);
-            if (scale) {
-                V n = v * CHANNEL(scale) + CHANNEL(shift), gate = sigmoid(n);
-                v = n * gate;
-                if (slopes) slopes[i * s.width + j] = gate + v * (1.0f - gate);
-            }
-            map[(i + s.top) * pitch + j + s.left] = v;
-        }
+// The convolutions see the image through windows that move down by BAND rows of the input: rows
+// [top, top + BAND + K - 1), of which the last K - 1 stay for the next window. A window of each
+// vector lies behind the other.
+#define BAND 4
+#define WINDOW (BAND + K - 1)
+
+INLINE void move_down(const int K, int vectors, V *window, int pitch) {
+    for (int v = 0; v < vectors; v++, window += WINDOW * pitch)
+        memmove(window, window + BAND * pitch, (K - 1) * pitch * sizeof(V));
 }
 
-// The depthwise convolution of image b and channels from c; `map` is the padded input.
-INLINE void convolve(const int K, const int S, Shape s, int b, int c, V *map, const float *x,
-                     const float *scale, const float *shift, const float *weight, float *y,
-                     float *parts) {
-    int pitch = PITCH(s.out_width), out_pixels = s.out_height * s.out_width;
-    V w[K * K], row[s.out_width];
-    for (int k = 0; k < K * K; k++) w[k] = CHANNEL(weight + k * s.channels);
-    activate(s, b, c, x, scale, shift, map, NULL);
-    V first = {}, sum = {}, squares = {};
-    for (int i = 0; i < s.out_height; i++) {
-        correlate_row(K, S, map + i * S * pitch, pitch, w, row, s.out_width);
-        if (i == 0) first = row[0];
-        V row_sum = {}, row_squares = {};
-        for (int j = 0; j < s.out_width; j++) {
-            V d = row[j] - first;
-            row_sum += d;
-            row_squares += d * d;
-            PIXEL(y, out_pixels, i * s.out_width + j) = row[j];
+// Fills rows `from` on of the window at input row `top` with silu(x * scale + shift), or with x,
+// and with zeros outside the image. `slopes`, where given, gets the derivative of silu.
+INLINE void activate(const int K, Shape s, int b, int c0, int vectors, int top, int from,
+                     const float *x, const float *scale, const float *shift, V *map, V *slopes) {
+    int pitch = PITCH(s.out_width), columns = pitch - s.left < s.width ? pitch - s.left : s.width;
+    for (int q = from; q < WINDOW; q++) {
+        int i = top + q;
+        if (i < 0 || i >= s.height) {
+            for (int v = 0; v < vectors; v++)
+                memset(map + (v * WINDOW + q) * pitch, 0, pitch * sizeof(V));
+            continue;
         }
-        sum += row_sum;
-        squares += row_squares;
+        for (int j = 0; j < columns; j++)
+            for (int v = 0, c = c0; v < vectors; v++, c += LANES) {
+                V value = AT(x, (b * s.height + i) * s.width + j);
+                if (scale) {
+                    V n = value * CHANNEL(scale) + CHANNEL(shift), gate = sigmoid(n);
+                    value = n * gate;
+                    if (slopes)
+                        slopes[(v * WINDOW + q) * s.width + j] = gate + value * (1.0f - gate);
+                }
+                map[(v * WINDOW + q) * pitch + j + s.left] = value;
+            }
     }
-    ROW(parts, 2, 0) = first + sum / (float)out_pixels;
-    ROW(parts, 2, 1) = squares - sum * sum / (float)out_pixels;
+}
+
+// The depthwise convolution of image b and channels from c0.
+INLINE void convolve(const int K, const int S, Shape s, int b, int c0, int vectors, V *map,
+                     const float *x, const float *scale, const float *shift, const float *weight,
+                     float *y, float *parts) {
+    int pitch = PITCH(s.out_width), width = s.out_width;
+    V w[VECTORS][K * K], rows[VECTORS][width];
+    V first[VECTORS], sum[VECTORS] = {}, squares[VECTORS] = {};
+    for (int v = 0, c = c0; v < vectors; v++, c += LANES)
+        for (int k = 0; k < K * K; k++) w[v][k] = AT(weight, k);
+    for (int i0 = 0; i0 < s.out_height; i0 += BAND / S) {
+        if (i0) move_down(K, vectors, map, pitch);
+        activate(K, s, b, c0, vectors, i0 * S - s.top, i0 ? K - 1 : 0, x, scale, shift, map, NULL);
+        for (int i = i0; i < i0 + BAND / S && i < s.out_height; i++) {
+            for (int v = 0; v < vectors; v++) {
+                const V *m = map + (v * WINDOW + (i - i0) * S) * pitch;
+                correlate_row(K, S, m, pitch, w[v], rows[v], width);
+                if (i == 0) first[v] = rows[v][0];
+                V row_sum = {}, row_squares = {};
+                for (int j = 0; j < width; j++) {
+                    V d = rows[v][j] - first[v];
+                    row_sum += d;
+                    row_squares += d * d;
+                }
+                sum[v] += row_sum;
+                squares[v] += row_squares;
+            }
+            for (int j = 0; j < width; j++)
+                for (int v = 0, c = c0; v < vectors; v++, c += LANES)
+                    AT(y, (b * s.out_height + i) * width + j) = rows[v][j];
+        }
+    }
+    float pixels = s.out_height * width;
+    for (int v = 0, c = c0; v < vectors; v++, c += LANES) {
+        AT(parts, 2 * b) = first[v] + sum[v] / pixels;
+        AT(parts, 2 * b + 1) = squares[v] - sum[v] * sum[v] / pixels;
+    }
 }
 
 // Its gradients; `spread` is the padded gradient of its output, with the zeros of the stride.
-INLINE void convolve_backward(const int K, const int S, Shape s, int b, int c, V *map, V *spread,
-                              V *slopes, const float *x, const float *scale,
+INLINE void convolve_backward(const int K, const int S, Shape s, int b, int c0, int vectors,
+                              V *map, V *spread, V *slopes, const float *x, const float *scale,
                               const float *shift, const float *mean, const float *weight,
                               const float *dy, float *dx, float *dweight, float *sums) {
-    int pitch = PITCH(s.out_width), wide = s.width + K - 1;
-    int pixels = s.height * s.width, out_pixels = s.out_height * s.out_width;
-    activate(s, b, c, x, scale, shift, map, slopes);
-    V a[K * K], w[K * K], row[s.width];
-    UNROLL for (int k = 0; k < K * K; k++) a[k] = (V){};
-    for (int i = 0; i < s.out_height; i++) {
-        V *to = spread + (i * S + K - 1 - s.top) * wide + K - 1 - s.left;
-        const V *m = map + i * S * pitch;
-        for (int j = 0; j < s.out_width; j++, m += S, to += S) {
-            V g = *to = PIXEL(dy, out_pixels, i * s.out_width + j);
-            UNROLL for (int u = 0; u < K; u++)
-                UNROLL for (int v = 0; v < K; v++) a[u * K + v] += g * m[u * pitch + v];
+    int pitch = PITCH(s.out_width), wide = s.width + K - 1, width = s.width;
+    V a[VECTORS][K * K], w[VECTORS][K * K], rows[VECTORS][width];
+    V sum[VECTORS] = {}, products[VECTORS] = {};
+    for (int v = 0, c = c0; v < vectors; v++, c += LANES)
+        for (int k = 0; k < K * K; k++) {
+            a[v][k] = (V){};
+            w[v][K * K - 1 - k] = AT(weight, k);  // mirrored
         }
-    }
-    UNROLL for (int k = 0; k < K * K; k++) {
-        ROW(dweight, K * K, k) = a[k];
-        w[K * K - 1 - k] = CHANNEL(weight + k * s.channels);  // mirrored
-    }
-    V sum = {}, products = {};
-    for (int i = 0; i < s.height; i++) {
-        correlate_row(K, 1, spread + i * wide, wide, w, row, s.width);
-        V row_sum = {}, row_products = {};
-        for (int j = 0; j < s.width; j++) {
-            V d = row[j];
-            if (scale) {
-                d *= slopes[i * s.width + j];
-                row_sum += d;
-                row_products += d * (PIXEL(x, pixels, i * s.width + j) - CHANNEL(mean));
+    memset(spread, 0, (long)VECTORS * WINDOW * wide * sizeof(V));
+    for (int i0 = 0, top = -s.top; top < s.height; i0 += BAND / S, top += BAND) {
+        if (i0) {
+            move_down(K, vectors, map, pitch);
+            move_down(K, vectors, slopes, width);
+            move_down(K, vectors, spread, wide);
+        }
+        activate(K, s, b, c0, vectors, top, i0 ? K - 1 : 0, x, scale, shift, map, slopes);
+        for (int i = i0; i < i0 + BAND / S; i++)
+            for (int j = 0; j < s.out_width; j++)
+                for (int v = 0, c = c0; v < vectors; v++, c += LANES)
+                    spread[(v * WINDOW + (i - i0) * S + K - 1) * wide + K - 1 - s.left + j * S] =
+                        i < s.out_height ? AT(dy, (b * s.out_height + i) * s.out_width + j) : (V){};
+        for (int v = 0; v < vectors; v++) {
+            V taps[K * K];
+            UNROLL for (int k = 0; k < K * K; k++) taps[k] = a[v][k];
+            for (int i = 0; i < BAND / S && i0 + i < s.out_height; i++) {
+                const V *m = map + (v * WINDOW + i * S) * pitch;
+                const V *g = spread + (v * WINDOW + i * S + K - 1) * wide + K - 1 - s.left;
+                for (int j = 0; j < s.out_width; j++, m += S, g += S)
+                    UNROLL for (int k = 0; k < K * K; k++)
+                        taps[k] += *g * m[k / K * pitch + k % K];
             }
-            PIXEL(dx, pixels, i * s.width + j) = d;
+            UNROLL for (int k = 0; k < K * K; k++) a[v][k] = taps[k];
         }
-        sum += row_sum;
-        products += row_products;
+        for (int q = 0; q < BAND; q++) {
+            int i = top + q;
+            if (i < 0 || i >= s.height) continue;
+            for (int v = 0; v < vectors; v++)
+                correlate_row(K, 1, spread + (v * WINDOW + q) * wide, wide, w[v], rows[v], width);
+            V row_sum[VECTORS] = {}, row_products[VECTORS] = {};
+            for (int j = 0; j < width; j++)
+                for (int v = 0, c = c0; v < vectors; v++, c += LANES) {
+                    int p = (b * s.height + i) * width + j;
+                    V d = rows[v][j];
+                    if (scale) {
+                        d *= slopes[(v * WINDOW + q) * width + j];
+                        row_sum[v] += d;
+                        row_products[v] += d * (AT(x, p) - CHANNEL(mean));
+                    }
+                    AT(dx, p) = d;
+                }
+            for (int v = 0; v < vectors; v++) {
+                sum[v] += row_sum[v];
+                products[v] += row_products[v];
+            }
+        }
     }
-    if (scale) {
-        ROW(sums, 2, 0) = sum;
-        ROW(sums, 2, 1) = products;
+    for (int v = 0, c = c0; v < vectors; v++, c += LANES) {
+        for (int k = 0; k < K * K; k++) AT(dweight, b * K * K + k) = a[v][k];
+        if (scale) {
+            AT(sums, 2 * b) = sum[v];
+            AT(sums, 2 * b + 1) = products[v];
+        }
     }
 }
 
-// Constant K and S, or nothing would be unrolled.
-#define DISPATCH(function, ...)                                           \
-    if (s.kernel == 3 && s.stride == 1) function(3, 1, s, b, c, __VA_ARGS__); \
-    if (s.kernel == 3 && s.stride == 2) function(3, 2, s, b, c, __VA_ARGS__); \
-    if (s.kernel == 5 && s.stride == 1) function(5, 1, s, b, c, __VA_ARGS__); \
-    if (s.kernel == 5 && s.stride == 2) function(5, 2, s, b, c, __VA_ARGS__);
+#define TASKS                                       \
+    _Pragma("omp for collapse(2) schedule(static)") \
+    for (int b = 0; b < s.batch; b++)               \
+        for (int c = 0; c < s.channels; c += VECTORS * LANES)
 
-static V *zeros(long cells) {
-    V *map = aligned_alloc(64, cells * sizeof(V));
-    return memset(map, 0, cells * sizeof(V));
+// Constant K and S, or nothing would be unrolled.
+#define DISPATCH(function, ...)                                                \
+    int left = (s.channels - c) / LANES, n = left < VECTORS ? left : VECTORS;     \
+    if (s.kernel == 3 && s.stride == 1) function(3, 1, s, b, c, n, __VA_ARGS__); \
+    if (s.kernel == 3 && s.stride == 2) function(3, 2, s, b, c, n, __VA_ARGS__); \
+    if (s.kernel == 5 && s.stride == 1) function(5, 1, s, b, c, n, __VA_ARGS__); \
+    if (s.kernel == 5 && s.stride == 2) function(5, 2, s, b, c, n, __VA_ARGS__);
+
+static V *windows(Shape s, int width) {
+    long size = (long)VECTORS * (BAND + s.kernel - 1) * width * sizeof(V);
+    return memset(aligned_alloc(64, size), 0, size);
 }
 
 void depthwise_forward(Shape s, const float *x, const float *scale, const float *shift,
                        const float *weight, float *y, float *parts) {
 #pragma omp parallel
     {
-        V *map = zeros((long)PITCH(s.out_height) * PITCH(s.out_width));
+        V *map = windows(s, PITCH(s.out_width));
         TASKS { DISPATCH(convolve, map, x, scale, shift, weight, y, parts) }
         free(map);
     }
@@ -228,12 +285,10 @@ void depthwise_forward(Shape s, const float *x, const float *scale, const float 
 void depthwise_gradients(Shape s, const float *x, const float *scale, const float *shift,
                          const float *mean, const float *weight, const float *dy, float *dx,
                          float *dweight, float *sums) {
-    int border = s.kernel - 1;
 #pragma omp parallel
     {
-        V *map = zeros((long)PITCH(s.out_height) * PITCH(s.out_width));
-        V *spread = zeros((long)(s.height + border) * (s.width + border));
-        V *slopes = zeros((long)s.height * s.width);
+        V *map = windows(s, PITCH(s.out_width)), *slopes = windows(s, s.width);
+        V *spread = windows(s, s.width + s.kernel - 1);
         TASKS {
             DISPATCH(convolve_backward, map, spread, slopes, x, scale, shift, mean, weight, dy,
                      dx, dweight, sums)
@@ -245,75 +300,53 @@ void depthwise_gradients(Shape s, const float *x, const float *scale, const floa
 }
 
 // dx = a * dx + b * x + r, in place, a to r per channel.
-void combine(Shape s, const float *x, const float *a, const float *b_, const float *r, float *dx) {
-    int pixels = s.height * s.width;
-#pragma omp parallel
-    TASKS for (int p = 0; p < pixels; p++)
-        PIXEL(dx, pixels, p) = CHANNEL(a) * PIXEL(dx, pixels, p) + CHANNEL(b_) * PIXEL(x, pixels, p)
-                               + CHANNEL(r);
+void combine(Shape s, const float *x, const float *a, const float *b, const float *r, float *dx) {
+    EACH_ROW EACH_PIXEL EACH_CHANNEL
+        AT(dx, p) = CHANNEL(a) * AT(dx, p) + CHANNEL(b) * AT(x, p) + CHANNEL(r);
 }
 
-// Mean over pixels (batch, channels) of silu(x * scale + shift).
-void squeeze(Shape s, const float *x, const float *scale, const float *shift, float *means) {
-    int pixels = s.height * s.width;
-#pragma omp parallel
-    TASKS {
-        V sum = {};
-        for (int start = 0; start < pixels; start += SUM_BLOCK) {
-            V block = {};
-            for (int p = start; p < pixels && p < start + SUM_BLOCK; p++)
-                block += silu(PIXEL(x, pixels, p) * CHANNEL(scale) + CHANNEL(shift));
-            sum += block;
-        }
-        ROW(means, 1, 0) = sum / (float)pixels;
+// Each row's sum (batch * height, channels) of silu(x * scale + shift).
+void squeeze(Shape s, const float *x, const float *scale, const float *shift, float *sums) {
+    EACH_ROW {
+        EACH_CHANNEL AT(sums, row) = (V){};
+        EACH_PIXEL EACH_CHANNEL
+            AT(sums, row) += silu(AT(x, p) * CHANNEL(scale) + CHANNEL(shift));
     }
 }
 
 // y = silu(x * scale + shift) * gate (batch, channels).
 void excite(Shape s, const float *x, const float *scale, const float *shift, const float *gate,
             float *y) {
-    int pixels = s.height * s.width;
-#pragma omp parallel
-    TASKS for (int p = 0; p < pixels; p++)
-        PIXEL(y, pixels, p) = silu(PIXEL(x, pixels, p) * CHANNEL(scale) + CHANNEL(shift))
-                              * ROW(gate, 1, 0);
+    EACH_ROW EACH_PIXEL EACH_CHANNEL
+        AT(y, p) = silu(AT(x, p) * CHANNEL(scale) + CHANNEL(shift)) * AT(gate, row / s.height);
 }
 
-// Sums over pixels (batch, 5, channels) of dy * silu, dy * slope, slope and the last two times
-// (x - mean): with the gate's gradient they give BN's.
+// Each row's sums (batch * height, 5, channels) of dy * silu, dy * slope, slope and the last two
+// times (x - mean): with the gate's gradient they give BN's.
 void excite_sums(Shape s, const float *x, const float *scale, const float *shift,
                  const float *mean, const float *dy, float *sums) {
-    int pixels = s.height * s.width;
-#pragma omp parallel
-    TASKS {
-        V total[5] = {};
-        for (int start = 0; start < pixels; start += SUM_BLOCK) {
-            V block[5] = {};
-            for (int p = start; p < pixels && p < start + SUM_BLOCK; p++) {
-                V v = PIXEL(x, pixels, p), n = v * CHANNEL(scale) + CHANNEL(shift);
-                V g = PIXEL(dy, pixels, p), gate = sigmoid(n), d = v - CHANNEL(mean);
-                V slope = gate * (1.0f + n * (1.0f - gate)), product = g * slope;
-                block[0] += g * n * gate;
-                block[1] += product;
-                block[2] += slope;
-                block[3] += product * d;
-                block[4] += slope * d;
-            }
-            for (int k = 0; k < 5; k++) total[k] += block[k];
+    EACH_ROW {
+        for (int k = 0; k < 5; k++) EACH_CHANNEL AT(sums, 5 * row + k) = (V){};
+        EACH_PIXEL EACH_CHANNEL {
+            V v = AT(x, p), n = v * CHANNEL(scale) + CHANNEL(shift), d = v - CHANNEL(mean);
+            V g = AT(dy, p), gate = sigmoid(n), slope = gate * (1.0f + n * (1.0f - gate));
+            AT(sums, 5 * row) += g * n * gate;
+            AT(sums, 5 * row + 1) += g * slope;
+            AT(sums, 5 * row + 2) += slope;
+            AT(sums, 5 * row + 3) += g * slope * d;
+            AT(sums, 5 * row + 4) += slope * d;
         }
-        for (int k = 0; k < 5; k++) ROW(sums, 5, k) = total[k];
     }
 }
 
 // dx = a * (dy * gate + pool) * slope + b * x + r, gate and pool (batch, channels).
 void excite_gradient(Shape s, const float *x, const float *scale, const float *shift,
-                     const float *gate, const float *pool, const float *a, const float *b_,
+                     const float *gate, const float *pool, const float *a, const float *b,
                      const float *r, const float *dy, float *dx) {
-    int pixels = s.height * s.width;
-#pragma omp parallel
-    TASKS for (int p = 0; p < pixels; p++) {
-        V v = PIXEL(x, pixels, p), g = PIXEL(dy, pixels, p) * ROW(gate, 1, 0) + ROW(pool, 1, 0);
+    EACH_ROW EACH_PIXEL EACH_CHANNEL {
+        int image = row / s.height;
+        V v = AT(x, p), g = AT(dy, p) * AT(gate, image) + AT(pool, image);
         V slope = silu_slope(v * CHANNEL(scale) + CHANNEL(shift));
-        PIXEL(dx, pixels, p) = CHANNEL(a) * g * slope + CHANNEL(b_) * v + CHANNEL(r);
+        AT(dx, p) = CHANNEL(a) * g * slope + CHANNEL(b) * v + CHANNEL(r);
     }
 }

@@ -72,7 +72,7 @@ def depthwise(x: Tensor, conv: nn.Conv2d, bn: nn.Module | None = None) -> tuple[
     x, shape = _nhwc(x), _Shape.of(x, conv)
     affine = (None,) * 4
     if bn is not None:
-        parts = x.new_empty(len(x), 2, x.shape[1])
+        parts = x.new_empty(len(x) * x.shape[2], 2, x.shape[1])
         _call("statistics", shape, x, parts)
         affine = _normalisation(bn, parts, x)
     return _Depthwise.apply(x, conv.weight, *affine, shape)
@@ -139,8 +139,9 @@ class _SqueezeExcite(Function):
     @staticmethod
     def forward(ctx, x, gamma, beta, mean, rate, shape, se, *_):
         scale, shift = _scale_and_shift(gamma, beta, mean, rate)
-        means = x.new_empty(shape.batch, shape.channels, 1, 1)
-        _call("squeeze", shape, x, scale, shift, means)
+        sums = x.new_empty(shape.batch, shape.height, shape.channels)
+        _call("squeeze", shape, x, scale, shift, sums)
+        means = (sums.sum(1) / (shape.height * shape.width))[:, :, None, None]
         with torch.enable_grad():
             means.requires_grad_()
             gate = se.gate(se.conv_expand(se.act1(se.conv_reduce(means))))
@@ -156,9 +157,9 @@ class _SqueezeExcite(Function):
         x, gamma, beta, mean, rate = ctx.saved_tensors
         shape, dy, dx = ctx.shape, _nhwc(dy), torch.empty_like(x)
         scale, shift = _scale_and_shift(gamma, beta, mean, rate)
-        sums = x.new_empty(shape.batch, 5, shape.channels)
+        sums = x.new_empty(shape.batch, shape.height, 5, shape.channels)
         _call("excite_sums", shape, x, scale, shift, mean, dy, sums)
-        dgate, gated, slopes, gated_products, slope_products = sums.unbind(1)
+        dgate, gated, slopes, gated_products, slope_products = sums.sum(1).unbind(1)
         inputs = (ctx.means, *ctx.parameters)
         dmeans, *dparameters = torch.autograd.grad(ctx.gate, inputs, dgate[:, :, None, None])
         gate = ctx.gate.detach().flatten(1)
@@ -171,13 +172,14 @@ class _SqueezeExcite(Function):
 
 
 def _normalisation(bn: nn.Module, parts: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    """BN's weight and bias, and the batch's mean and 1 / deviation; updates its running means."""
+    """BN's weight and bias, and the batch's mean and 1 / deviation; updates its running means.
+
+    ``parts`` (N, 2, C): mean and sum of squared deviations of N equal parts of ``x``.
+    """
     with torch.no_grad():
         means, squares = parts.double().unbind(1)
-        pixels = x.shape[2] * x.shape[3]
-        mean = means.mean(0)
-        variance = squares.mean(0) / pixels + (means - mean).square().mean(0)
-        count = len(x) * pixels
+        mean, count = means.mean(0), x.numel() // x.shape[1]
+        variance = squares.sum(0) / count + (means - mean).square().mean(0)
         bn.num_batches_tracked += 1
         bn.running_mean.lerp_(mean.float(), bn.momentum)
         bn.running_var.lerp_((variance * count / (count - 1)).float(), bn.momentum)

@@ -69,7 +69,7 @@ class Trainer:
         if settings.cpu_kernels:
             accelerate(self.model)
         parallel = distributed.parallel(self.model, settings.synchronised_batch_norm, device)
-        self.step_model = torch.compile(parallel) if settings.compile else parallel
+        self.step_model = torch.compile(parallel, dynamic=False) if settings.compile else parallel
         self.optimizer = create_optimizer(self.model, settings)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
         self.batches = EpochBatches(
