@@ -20,10 +20,10 @@ demo: setup
 	@echo "Report    $(DEMO)/report.zip"
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-all: setup
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -n 2 -m ""
 
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check openvino==2026.4.1
