@@ -260,6 +260,12 @@ def test_a_killed_loader_worker_is_named(data_root, tmp_path):
         trainer.run()
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError, EOFError])
+def test_a_loader_worker_killed_while_it_hands_a_batch_over_is_named(error):
+    with pytest.raises(PoseError, match=r"DataLoader worker exited.*lower --workers"), explained(4):
+        raise error
+
+
 def test_other_errors_of_torch_are_not_hidden():
     with pytest.raises(RuntimeError, match="shape"), explained(4):
         raise RuntimeError("shape '[2]' is invalid")

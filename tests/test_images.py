@@ -4,13 +4,15 @@ import multiprocessing
 import shutil
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pose.config import experiment
 from pose.data.dataset import PoseDataset
-from pose.data.images import check_size, open_archive, read_bytes, read_image
+from pose.data.images import READ_FLAGS, check_size, open_archive, read_bytes, read_image
 from pose.data.samples import open_split
 from pose.errors import PoseError
 from pose.training import loader
@@ -94,6 +96,29 @@ def test_what_is_wrong_with_an_archive_is_named(test_data, tmp_path):
     damaged.write_bytes(content[:-1000])
     with pytest.raises(PoseError, match=r"short\.zip: not a whole zip archive; fetch it again"):
         read_image(f"{damaged}/{first}")
+
+
+KINDS = {
+    "halved colour": ("RGB", {"subsampling": "4:2:0"}),
+    "full colour": ("RGB", {"subsampling": "4:4:4"}),
+    "progressive": ("RGB", {"progressive": True}),
+    "grey": ("L", {}),
+    "CMYK": ("CMYK", {}),
+    "turned by EXIF": (
+        "RGB",
+        {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_jpeg_has_the_pixels_that_opencv_finds(kind, tmp_path):
+    mode, options = KINDS[kind]
+    smooth = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    pixels = cv2.resize(smooth, (67, 45), interpolation=cv2.INTER_CUBIC)
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "image.jpg", quality=80, **options)
+    expected = cv2.imread(str(tmp_path / "image.jpg"), READ_FLAGS)
+    np.testing.assert_array_equal(read_image(tmp_path / "image.jpg"), expected)
 
 
 def test_a_missing_or_broken_image_is_named(test_data, tmp_path):

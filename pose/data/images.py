@@ -14,11 +14,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from pose.errors import PoseError
 
 # EXIF orientation is ignored: COCO and MPII were annotated on the pixels as stored.
 READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+JPEG = b"\xff\xd8"
 
 cv2.setNumThreads(0)  # the loader's processes are the parallelism
 
@@ -44,12 +47,22 @@ def read_bytes(path: str | Path) -> bytes:
 def decode_image(data: bytes, path: str | Path, flags: int = READ_FLAGS) -> np.ndarray:
     """The image (H, W, 3) uint8 BGR that ``data`` encodes; ``path`` names it in a PoseError."""
     # OpenCV fills the rest of a truncated JPEG with grey and says nothing.
-    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9", len(data) // 2) < 0:
+    if data.startswith(JPEG) and data.rfind(b"\xff\xd9", len(data) // 2) < 0:
         raise PoseError(f"image {path}: truncated JPEG; fetch it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    image = _decode_jpeg(data) if flags == READ_FLAGS and data.startswith(JPEG) else None
+    if image is None and data:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise PoseError(f"image {path}: cannot be decoded; fetch it again")
     return image
+
+
+def _decode_jpeg(data: bytes) -> np.ndarray | None:
+    """The same pixels as OpenCV's, sooner; None for what OpenCV alone may know, such as CMYK."""
+    try:
+        return simplejpeg.decode_jpeg(data, "BGR", strict=False)
+    except ValueError:
+        return None
 
 
 def check_size(image: np.ndarray, annotated: Sequence[int], path: str | Path) -> None:

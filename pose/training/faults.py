@@ -10,12 +10,16 @@ import torch
 
 from pose.errors import PoseError
 
+WORKER_MEMORY = "it may have run out of memory or of /dev/shm: lower --workers"
+
 
 @contextmanager
 def explained(batch_size: int) -> Iterator[None]:
     """Turn running out of memory, a lost process and a killed worker into PoseErrors."""
     try:
         yield
+    except (ConnectionError, EOFError):  # in the middle of a batch
+        raise PoseError(f"a DataLoader worker exited; {WORKER_MEMORY}") from None
     except (RuntimeError, MemoryError) as error:
         text = str(error)
         if _out_of_memory(error):
@@ -25,10 +29,7 @@ def explained(batch_size: int) -> Iterator[None]:
                 " processes (torchrun --nproc-per-node)"
             )
         elif "DataLoader worker" in text:
-            message = (
-                f"{text.splitlines()[0].rstrip('. ')}; it may have run out of memory or of"
-                " /dev/shm: lower --workers"
-            )
+            message = f"{text.splitlines()[0].rstrip('. ')}; {WORKER_MEMORY}"
         elif isinstance(error, torch.distributed.DistError) or "gloo" in text:
             message = (
                 "lost touch with another process of this training, which has ended or does not"
