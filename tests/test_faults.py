@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -21,12 +22,15 @@ from pose.training import checkpoint
 from pose.training.faults import explained
 
 
-def run_command(
-    data_root: Path, folder: Path, *more: str, **options
-) -> subprocess.CompletedProcess:
+def trainer_command(data_root: Path, folder: Path, *more: str, **train: object) -> list:
     command = [sys.executable, "-m", "pose.train", "--data-root", data_root, "--device", "cpu"]
-    command += ["--experiment", small_experiment().model_dump_json(), "--run-dir", folder / "run"]
-    command += ["--weights", folder / "w", "--log", folder / "l", *more]
+    command += ["--experiment", small_experiment(**train).model_dump_json()]
+    command += ["--run-dir", folder / "run", "--weights", folder / "w", "--log", folder / "l"]
+    return [*command, *more]
+
+
+def run_command(data_root: Path, folder: Path, *more: str) -> subprocess.CompletedProcess:
+    command = trainer_command(data_root, folder, *more)
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -245,19 +249,18 @@ def test_a_gpu_out_of_memory_says_which_setting_to_lower():
 
 
 def test_a_killed_loader_worker_is_named(data_root, tmp_path):
-    trainer = tiny_trainer(data_root, tmp_path, {"workers": 1})
-    step = trainer._step
-
-    def killing(batch: dict[str, torch.Tensor]) -> None:
-        step(batch)
-        trainer.loader._iterator._workers[0].kill()
-
-    trainer._step = killing
-    with (
-        pytest.raises(PoseError, match=r"DataLoader worker .*(killed|exited).*lower --workers"),
-        explained(4),
-    ):
-        trainer.run()
+    command = trainer_command(data_root, tmp_path, "--workers", "1", epochs=100)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as trainer:
+        while not list(tmp_path.glob("run/checkpoint-*.pt")):  # no compiler is running any more
+            assert trainer.poll() is None
+            time.sleep(0.05)
+        while not (workers := psutil.Process(trainer.pid).children()):
+            assert trainer.poll() is None
+        workers[0].kill()
+        output = trainer.communicate(timeout=60)[0]
+    assert trainer.returncode == 1
+    assert re.search(r"^error: .*DataLoader worker .*lower --workers$", output.splitlines()[-1])
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError, EOFError])
