@@ -127,14 +127,20 @@ def val_set(row: pd.Series) -> str:
 
 
 def describe(metrics: pd.DataFrame) -> str:
-    """Where the measured numbers come from: ``"synthetic (40 val images), 64x48, released"``."""
-    sets = metrics.drop_duplicates(["dataset", "input", "protocol"]).sort_values("dataset")
+    """Where the measured numbers come from: ``"synthetic (40 val images), 64x48, released"``.
+
+    More protocols than two are counted: the tables name each row's.
+    """
     texts = []
-    for row in sets.itertuples():
+    for _, rows in metrics.groupby(["dataset", "input"]):
+        row = rows.iloc[0]
         size = (
             f"{row.persons} val persons" if pd.isna(row.images) else f"{row.images:.0f} val images"
         )
-        texts.append(f"{row.dataset} ({size}), {row.input}, protocol {row.protocol}")
+        protocols = [f"protocol {protocol}" for protocol in rows["protocol"].unique()]
+        if len(protocols) > 2:
+            protocols = [f"{len(protocols)} protocols (named in the tables)"]
+        texts += [f"{row.dataset} ({size}), {row.input}, {protocol}" for protocol in protocols]
     return "; ".join(texts)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis import comparison, figure1, figure8, overlays, reported, style, table1, training
-from analysis.results import read_complexity, read_logs, read_metrics, read_performance
+from analysis.results import describe, read_complexity, read_logs, read_metrics, read_performance
 from pose.data.keypoints import COCO
 from pose.data.samples import Samples
 from pose.errors import PoseError
@@ -146,6 +146,15 @@ def test_runs_of_different_protocols_are_not_averaged(tmp_path, complexity):
     table = table1.build(read_metrics(files), read_complexity(complexity))
     rows = table1.summarise(table)
     assert list(rows[rows["order"] == "2"]["protocol"]) == ["controlled", "released"]
+
+
+def test_two_protocols_are_named_and_more_are_counted(tmp_path):
+    protocols = ("released", "paper", "controlled")
+    files = [write_metrics(tmp_path, k, protocol=name) for k, name in enumerate(protocols, 1)]
+    where = "synthetic (4 val images), 64x48, "
+    two = f"{where}protocol released; {where}protocol paper"
+    assert describe(read_metrics(files[:2])) == two
+    assert describe(read_metrics(files)) == f"{where}3 protocols (named in the tables)"
 
 
 def test_mpii_runs_give_pckh_columns(tmp_path, complexity):
