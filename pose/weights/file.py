@@ -28,13 +28,11 @@ def write(path: Path, model: nn.Module, experiment: Experiment, **about: Any) ->
 def read_about(path: Path) -> dict[str, Any]:
     """What :func:`write` was told, the experiment typed; empty for a file of other origin.
 
-    Raises PoseError for a file that is missing or not in safetensors' format.
+    Raises PoseError for what is not a file in safetensors' format.
     """
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-    except FileNotFoundError:
-        raise PoseError(f"weights {path}: no such file; run pose.train first") from None
     except (SafetensorError, OSError) as error:
         raise PoseError(f"weights {path}: not a safetensors file ({error})") from None
     if "about" not in metadata:
