@@ -1,0 +1,293 @@
+"""The typed description of one experiment; :mod:`pose.config.presets` has the values by name.
+
+An :class:`Experiment` holds the science of a training and its evaluation and nothing else: paths,
+devices and worker counts are arguments of the commands. It is frozen, and travels between
+processes as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from pose.config import presets
+from pose.config.presets import Place
+from pose.support.errors import PoseError, nearest
+
+Dataset = Literal["coco", "mpii", "synthetic"]
+Protocol = Literal["released", "controlled", "paper"]
+Recipe = Literal["own", "common"]
+Numerics = Literal["reference", "fast"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _multiple_of_4(sides: tuple[int, int]) -> tuple[int, int]:
+    if any(side < 4 or side % 4 for side in sides):
+        raise ValueError("both sides must be multiples of 4")
+    return sides
+
+
+InputSize = Annotated[tuple[int, int], AfterValidator(_multiple_of_4)]
+
+
+class Frozen(BaseModel):
+    """A settings object: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelOptions(Frozen):
+    """Variants of the architecture and of its initial weights."""
+
+    activation: Literal["silu", "mish"] | None
+    """EEffPose's AddUp: SiLU in the released code, Mish in the paper's Eq. (3). None: not asked."""
+    init: Literal["effdet_coco", "imagenet", "scratch"]
+    """Initial weights of the trunk."""
+    training_heads: bool | None
+    """EfficientPose: the heads of passes 1 and 2, which its loss supervises. None: not asked."""
+
+    def architecture(self) -> dict[str, Any]:
+        """What :func:`pose.models.create_model` needs for the net itself."""
+        return self.model_dump(exclude={"init"}, exclude_none=True)
+
+    def initialised(self) -> dict[str, Any]:
+        """The same, and where the weights start; every model's default is from scratch."""
+        return self.architecture() | ({} if self.init == "scratch" else {"init": self.init})
+
+
+class Image(Frozen):
+    """The network's input: (pixel / 255 - mean) / std in that order of the channels."""
+
+    channels: Literal["rgb", "bgr"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Augmentation(Frozen):
+    """Random crops of training; the distributions are in :mod:`pose.data.augment`."""
+
+    scale: float = Field(ge=0, lt=1)
+    """Standard deviation and half range of the box's scale factor."""
+    rotation: float = Field(ge=0)
+    """Standard deviation of the rotation in degrees, clipped at twice its value."""
+    rotation_probability: Probability
+    flip_probability: Probability
+    half_body_probability: Probability
+
+
+class Adam(Frozen):
+    """PyTorch's Adam with its default betas; the decay is added to the gradient."""
+
+    name: Literal["adam"]
+    weight_decay: float = Field(ge=0)
+
+
+class SGD(Frozen):
+    """Stochastic gradient descent with momentum; the decay is added to the gradient."""
+
+    name: Literal["sgd"]
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+
+
+class Plateau(Frozen):
+    """Multiply the rate by ``factor`` when the score has stalled for over ``patience`` epochs."""
+
+    name: Literal["plateau"]
+    factor: float = Field(gt=0, lt=1)
+    patience: int = Field(ge=0)
+
+
+class Steps(Frozen):
+    """Multiply the rate by ``factor`` at the start of each of the ``milestones`` (epochs)."""
+
+    name: Literal["steps"]
+    milestones: tuple[int, ...]
+    factor: float = Field(gt=0, lt=1)
+    restart_every: int | None = Field(ge=1)
+    """Epochs after which rate and milestones start again; None: never."""
+
+
+class Cyclical(Frozen):
+    """From ``lr`` / ``range`` linearly up to ``lr`` and back, again and again."""
+
+    name: Literal["cyclical"]
+    range: float = Field(gt=1)
+    cycle_epochs: int = Field(ge=1)
+    """Epochs of a rise and a fall."""
+
+
+class Training(Frozen):
+    """Optimisation: the rate rises linearly, then follows its schedule."""
+
+    batch_size: int = Field(ge=2)
+    """Samples a step, over all processes."""
+    epochs: int = Field(ge=1)
+    """Epochs after the warm-up."""
+    warmup_epochs: int = Field(ge=0)
+    """Epochs before epoch 0 over which the rate rises."""
+    warmup_steps: int = Field(ge=0)
+    """Steps from epoch 0 on over which the rate rises."""
+    lr: float = Field(gt=0)
+    """The highest learning rate, which the warm-up leads to."""
+    optimizer: Annotated[Adam | SGD, Field(discriminator="name")]
+    schedule: Annotated[Plateau | Steps | Cyclical, Field(discriminator="name")]
+    loss: Literal["mse", "cpn", "efficientpose"]
+    """A function of :mod:`pose.targets.losses`."""
+    synchronised_batch_norm: bool
+    """Batch statistics over all processes instead of each one's share."""
+    precision: Literal["fp32", "bf16", "fp16"]
+    channels_last: bool
+    compile: bool
+    fused: bool
+    """The optimiser's step as one kernel."""
+    cpu_kernels: bool
+    """MBConv blocks by :mod:`pose.kernels`, where it knows them: in fp32 on a CPU."""
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Training:
+        if self.warmup_epochs and self.warmup_steps:
+            raise ValueError("give warmup_epochs or warmup_steps, not both")
+        return self
+
+
+class Target(Frozen):
+    """The regression target: a Gaussian, in heat-map pixels."""
+
+    sigma: float = Field(gt=0)
+    stride: int = Field(ge=1)
+    """Input pixels a heat-map pixel."""
+    offset: float = Field(ge=0, lt=1)
+    """Heat-map pixel i stands for crop pixel (i + offset) * stride, in target and decoding."""
+    peak: float = Field(gt=0)
+    """The target's value at the joint; scores are heat-map values divided by it."""
+
+
+class Testing(Frozen):
+    """From heat maps to the persons that are scored."""
+
+    flip: bool
+    """Average with the prediction on the mirrored crop."""
+    flip_shift: int
+    """Pixels by which the mirrored prediction is moved right before averaging."""
+    decode: Literal["quarter", "argmax", "dark", "soft_argmax"]
+    """How a joint is read from its map: :mod:`pose.evaluation.decode`."""
+    soft_argmax_beta: float = Field(gt=0)
+    """The factor on the map before the softmax of ``soft_argmax``."""
+    rescore_threshold: Probability
+    """Keypoints above it enter the mean that multiplies the box score."""
+    oks_nms: float = Field(gt=0, le=1)
+    """OKS above which the weaker of two persons is dropped."""
+    soft_oks_nms: bool
+    """Lower the weaker one's score instead, by its OKS with the stronger ones."""
+
+
+class Experiment(Frozen):
+    """One training and its evaluation. ``input_size`` is (height, width) in pixels."""
+
+    model: str
+    dataset: Dataset
+    input_size: InputSize
+    seed: int = Field(ge=0)
+    protocol: str
+    """The label of every result: the protocol, the recipe, and in brackets what was overridden."""
+    recipe: Recipe
+    """The model's own published training, or the protocol's, common to all models."""
+    model_options: ModelOptions
+    image: Image
+    augmentation: Augmentation
+    train: Training
+    target: Target
+    test: Testing
+
+    @property
+    def heatmap_size(self) -> tuple[int, int]:
+        """(height, width) of the heat maps."""
+        height, width = self.input_size
+        return height // self.target.stride, width // self.target.stride
+
+    def key(self) -> str:
+        """Eight hex digits that differ wherever anything differs."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+
+
+def parse(model: type[Frozen], value: Any, what: str) -> Any:
+    """Build ``model`` from a mapping or JSON text; a PoseError names each wrong key."""
+    try:
+        if isinstance(value, str):
+            return model.model_validate_json(value)
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise PoseError(f"{what}: {'; '.join(map(_explain(model), error.errors()))}") from None
+
+
+def _explain(model: type[Frozen]):
+    def explain(error: dict[str, Any]) -> str:
+        where = ".".join(map(str, error["loc"]))
+        if error["type"] == "extra_forbidden":
+            *parents, key = error["loc"]
+            return f"unknown key {where!r}{nearest(str(key), _fields(model, parents))}"
+        if error["type"] == "missing":
+            return f"missing key {where!r}"
+        message = error["msg"].removeprefix("Value error, ")
+        return f"{where}: {message}, got {error['input']!r}" if where else message
+
+    return explain
+
+
+def _fields(model: type[Frozen], path: list[str | int]) -> list[str]:
+    for name in path:
+        field = model.model_fields.get(str(name))
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def experiment(
+    model: str,
+    dataset: Dataset,
+    input_size: tuple[int, int],
+    protocol: Protocol = "released",
+    seed: int = 0,
+    overrides: dict[str, dict[str, Any]] | None = None,
+    recipe: Recipe = "own",
+    numerics: Numerics | None = None,
+) -> Experiment:
+    """Resolve the presets for a model on a data set; ``overrides`` win over every layer.
+
+    EEffPose's own recipe is the protocol. Another model's is its project's training
+    (``recipes.yaml``), laid over the protocol's tests. ``numerics`` replaces the protocol's
+    precision and kernels. All that departs from the bare protocol becomes part of the label, so
+    that no number can pass for one that it produced. PoseError for an unknown model or setting,
+    and for an input that the model cannot take.
+    """
+    place = Place(model, dataset, "{}x{}".format(*input_size))
+    layers = presets.layers(place, protocol, recipe, numerics)
+    settings = presets.stack([*layers, overrides or {}])
+    named = {"model": model, "dataset": dataset, "input_size": tuple(input_size), "seed": seed}
+    label = presets.label(place, protocol, recipe, numerics, overrides or {})
+    return parse(
+        Experiment, {**named, "protocol": label, "recipe": recipe, **settings}, "experiment"
+    )
+
+
+def read_experiment(text_or_file: str) -> Experiment:
+    """An experiment from its JSON text, or from a file that holds it."""
+    text = text_or_file
+    if not text.lstrip().startswith("{"):
+        try:
+            text = Path(text_or_file).read_text()
+        except OSError as error:
+            raise PoseError(f"experiment {text_or_file}: {error.strerror}") from None
+    return parse(Experiment, text, "experiment")

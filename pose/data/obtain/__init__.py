@@ -1,0 +1,1 @@
+"""Obtaining a data set: ``python -m pose.data.obtain``."""

@@ -1,0 +1,5 @@
+"""``python -m pose.data.obtain``."""
+
+from pose.data.obtain.fetch import main
+
+main()

@@ -1,0 +1,171 @@
+"""Obtain COCO or MPII: ``python -m pose.data.obtain coco --root data/coco``.
+
+Fetches what is missing, several files at a time; call it again to go on after an interruption.
+Every file is checked against the published checksum; SHA256SUMS at the root notes what came.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from pose.data.obtain.archives import ELSEWHERE, extract_files, extract_folder
+from pose.data.obtain.mpii_release import convert
+from pose.data.obtain.sources import DETECTED, Source, part, parts_of
+from pose.datasets import layout
+from pose.support.download import Transfers, download
+from pose.support.errors import PoseError, command
+from pose.support.files import atomic, read_json
+
+DEFAULT_PARTS = {
+    "coco": ["annotations", "val2017", "train2017"],
+    "mpii": ["annotations", "images"],
+}
+SUMS = "SHA256SUMS"
+
+
+def obtain(
+    dataset: str,
+    root: Path,
+    parts: Iterable[str],
+    connections: int = 4,
+    unpack: bool = False,
+    mirror: str | None = None,
+) -> None:
+    """Fetch the ``parts`` of a data set to ``root``, as far as they are not there.
+
+    ``unpack``: also the zip archives of images, which can be read as they are. ``mirror``, by
+    default ``$POSE_DATA_MIRROR``, replaces scheme and host of the addresses. Raises PoseError.
+    """
+    files = [source for name in parts for source in part(dataset, name)]
+    root.mkdir(parents=True, exist_ok=True)
+    mirror = mirror or os.environ.get("POSE_DATA_MIRROR")
+    with Transfers() as transfers, ThreadPoolExecutor(connections) as pool:
+        jobs = [
+            pool.submit(_obtain_file, source, root, unpack, mirror, transfers)
+            for source in files
+            if source.kind != "by_hand"
+        ]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+        except BaseException:
+            transfers.cancel()
+            pool.shutdown(cancel_futures=True)
+            raise
+    if dataset == "mpii":
+        _convert(root, [source for source in files if source.kind == "release"])
+    _check_by_hand(root, [source for source in files if source.kind == "by_hand"])
+
+
+def is_there(source: Source, root: Path, unpack: bool = False) -> bool:
+    """Whether what the file is for lies below ``root``, from here or from elsewhere."""
+    if source.kind == "images":
+        (folder,) = source.contents
+        folders = [root / folder, root / "images" / folder]
+        archives = [] if unpack else [path.with_suffix(".zip") for path in folders]
+        return any(path.is_dir() for path in folders) or any(path.is_file() for path in archives)
+    if source.kind == "release":
+        splits = [layout.annotations("mpii", root, split) for split in ("train", "val")]
+        return all(path.is_file() for path in splits)
+    wanted = source.contents if source.kind in ("folder", "files") else [source.path]
+    return all((root / name).exists() for name in wanted)
+
+
+def _obtain_file(
+    source: Source, root: Path, unpack: bool, mirror: str | None, transfers: Transfers
+) -> None:
+    path = root / source.path
+    there = is_there(source, root, unpack)
+    if not there and not path.exists():
+        url = mirror.rstrip("/") + urlsplit(source.url).path if mirror else source.url
+        download(url, path, path.name, source.mismatch, ELSEWHERE, transfers, persist=True)
+        _note(root, source)
+    elif path.exists() and source.path not in _noted(root):
+        if problem := source.mismatch(path):
+            raise PoseError(f"{path} is not the published file: {problem}; delete it and try again")
+        _note(root, source)
+    if there:
+        return
+    if source.kind == "folder" or (source.kind == "images" and unpack):
+        (folder,) = source.contents
+        extract_folder(path, folder, root, transfers)
+    elif source.kind in ("files", "release"):
+        extract_files(path, {name: name for name in source.contents}, root, transfers)
+
+
+def _noted(root: Path) -> dict[str, str]:
+    """The SHA-256 of each file in the list that ``sha256sum --check`` reads, by its path."""
+    sums = root / SUMS
+    lines = sums.read_text().splitlines() if sums.exists() else []
+    return {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
+
+
+def _note(root: Path, source: Source) -> None:
+    with (root / source.path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with FileLock(root / f"{SUMS}.lock"):
+        noted = _noted(root) | {source.path: digest}
+        with atomic(root / SUMS) as path:
+            path.write_text("".join(f"{digest}  {name}\n" for name, digest in noted.items()))
+
+
+def _convert(root: Path, files: list[Source]) -> None:
+    """Make HRNet's annotations of MPII's release, unless they are there."""
+    for source in files:
+        if not is_there(source, root):
+            (release,) = source.contents
+            folder = root / "annot"
+            counts = convert(root / release, folder / "gt_valid.mat", folder)
+            print(f"{folder}: {counts['train']} train and {counts['valid']} val persons")
+
+
+def _check_by_hand(root: Path, files: list[Source]) -> None:
+    """Check the files whose host serves browsers only, or say where to get and to put them."""
+    for source in files:
+        path = root / source.path
+        if not path.exists():
+            raise PoseError(
+                f"{path} has to be fetched by hand: download {path.name} from {source.url} with a"
+                " browser, put it there and run this again"
+            )
+        boxes, expected = read_json(path), DETECTED.get(*source.contents)
+        if not isinstance(boxes, list) or len(boxes) != (expected or len(boxes)):
+            raise PoseError(f"{path}: not HRNet's list of {expected} boxes; download it again")
+        if problem := source.mismatch(path):
+            print(f"{path}: {len(boxes)} boxes, but another file than the known one: {problem}")
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pose.data.obtain", description=__doc__)
+    parser.add_argument("dataset", choices=list(DEFAULT_PARTS))
+    parser.add_argument("--root", type=Path, help="folder; default: data/DATASET")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        metavar="PART",
+        help="; ".join(
+            f"{dataset}: {', '.join(parts_of(dataset))} (default: {', '.join(default)})"
+            for dataset, default in DEFAULT_PARTS.items()
+        ),
+    )
+    parser.add_argument("--connections", type=int, default=4, help="files at a time")
+    parser.add_argument("--unpack", action="store_true", help="unpack the zip archives of images")
+    args = parser.parse_args()
+
+    root = args.root or Path("data", args.dataset)
+    parts = args.parts or DEFAULT_PARTS[args.dataset]
+    obtain(args.dataset, root, parts, args.connections, args.unpack)
+    print(f"{root}: {', '.join(parts)} there; python -m pose.data.verify {args.dataset} checks it")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Rendered people with exact annotations: ``python -m pose.data.synthetic``."""

@@ -1,0 +1,1 @@
+"""The data sets: keypoints, layout on disk, annotation files as flat arrays."""

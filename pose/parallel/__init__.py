@@ -1,0 +1,1 @@
+"""Several processes at one task, with the result of a single one."""

@@ -1,0 +1,1 @@
+"""What a net learns: heat maps, part affinity fields, and the losses against them."""
