@@ -13,6 +13,10 @@ poolings are padded, so that its four scales are exactly 1/4, 1/8, 1/16 and 1/32
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from functools import partial
+
 import timm
 import torch
 import torch.nn.functional as F
@@ -20,14 +24,42 @@ from timm.models import FeatureListNet
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from pose.models.initialisation import from_imagenet
+from pose.models.family import Family, PoseModel, Start
 from pose.models.input_size import require_multiple
+from pose.models.naming import Naming
 from pose.support.errors import PoseError, nearest
 
 WIDTH = 256  # of both nets' features
 MULTIPLE = 32
 SHORTCUTS = ("identity", "projection")
 SCALES = {"features_only": True, "out_indices": (1, 2, 3, 4)}  # timm's 1/4, 1/8, 1/16 and 1/32
+
+
+RENAMED = [
+    (r"^trunk\.", "resnet."),
+    (r"^global_net\.top_down\.(\d)\.conv\.", r"global_net.upsamples.\1.1."),
+    (r"^global_net\.top_down\.(\d)\.bn\.", r"global_net.upsamples.\1.2."),
+    (r"^global_net\.predict\.(\d)\.mix\.", r"global_net.predict.\1."),
+    (r"^global_net\.predict\.(\d)\.conv\.", r"global_net.predict.\1.3."),
+    (r"^global_net\.predict\.(\d)\.bn\.", r"global_net.predict.\1.5."),
+    (r"^refine_net\.bottleneck\.", "refine_net.final_predict.0."),
+    (r"^refine_net\.conv\.", "refine_net.final_predict.1."),
+    (r"^refine_net\.bn\.", "refine_net.final_predict.2."),
+]
+
+
+def trunk_key(key: str) -> str | None:
+    """Our trunks' name of a tensor of torchvision's or timm's files; None for the classifier's."""
+    if key.startswith(("fc.", "classif.")):
+        return None
+    return key
+
+
+def original_key(model: nn.Module, key: str) -> str:
+    """The port's name of ``key``."""
+    for ours, theirs in RENAMED:
+        key = re.sub(ours, theirs, key)
+    return key
 
 
 class TopDown(nn.Module):
@@ -102,8 +134,16 @@ class RefineNet(nn.Module):
         return self.bn(self.conv(self.bottleneck(torch.cat(scales, dim=1))))
 
 
-class CPN(nn.Module):
+class CPN(PoseModel):
     """Trunk, GlobalNet and RefineNet."""
+
+    namings = [
+        Naming(
+            "GengDavid/pytorch-cpn",
+            original_key,
+            advice="the port's own checkpoints fit cpn-r50-projection",
+        )
+    ]
 
     def __init__(self, trunk: FeatureListNet, num_keypoints: int, shortcut: str) -> None:
         super().__init__()
@@ -126,24 +166,27 @@ class CPN(nn.Module):
         outputs = torch.stack([*heatmaps, self.refine_net(pyramid)])
         return list(outputs) if self.training else outputs[-1]
 
+    def imagenet_starts(self, file: str) -> Iterator[Start]:
+        yield Start(self.trunk, file, trunk_key)
 
-def cpn_r50(*, num_keypoints: int, init: str = "scratch", shortcut: str = "identity") -> CPN:
-    """Build CPN on ResNet-50.
 
-    ``init``: the trunk's weights, "scratch" or "imagenet" (torchvision's, see
-    :func:`pose.weights.fetch`). ``shortcut`` of RefineNet's bottlenecks: the author's "identity",
-    or the PyTorch port's "projection", which its published weights need.
+def cpn_r50(*, num_keypoints: int, shortcut: str = "identity") -> CPN:
+    """Build CPN on ResNet-50, whose published weights are torchvision's.
+
+    ``shortcut`` of RefineNet's bottlenecks: the author's "identity", or the PyTorch port's
+    "projection", which its published weights need.
     """
     # as torchvision does; timm would start every block as the identity
     trunk = timm.create_model("resnet50", **SCALES, zero_init_last=False)
-    return started(CPN(trunk, num_keypoints, shortcut), init, "resnet50")
+    model = CPN(trunk, num_keypoints, shortcut)
+    model.imagenet = "resnet50"
+    return model
 
 
-def cpn_inception(*, num_keypoints: int, init: str = "scratch") -> CPN:
+def cpn_inception(*, num_keypoints: int) -> CPN:
     """Build the reconstruction of CPN on Inception-ResNet-v2.
 
-    ``init``: the trunk's weights, "scratch" or "imagenet" (timm's, which were trained on images
-    normalised to -1..1, not as ours are).
+    The trunk's published weights are timm's, trained on images normalised to -1..1, not as ours.
     """
     trunk = timm.create_model("inception_resnet_v2", **SCALES)
     for module in trunk.modules():
@@ -151,16 +194,8 @@ def cpn_inception(*, num_keypoints: int, init: str = "scratch") -> CPN:
             module.padding = (1, 1)
         elif isinstance(module, nn.MaxPool2d):
             module.padding = 1
-    return started(CPN(trunk, num_keypoints, shortcut="identity"), init, "inception_resnet_v2")
-
-
-def started(model: CPN, init: str, trunk: str) -> CPN:
-    """``model``, its trunk's weights as ``init`` says; ``trunk`` names the published file."""
-    if from_imagenet(init):
-        from pose.weights import load_backbone  # the published files are needed only here
-        from pose.weights.cpn import trunk_key
-
-        load_backbone(model.trunk, trunk, trunk_key)
+    model = CPN(trunk, num_keypoints, shortcut="identity")
+    model.imagenet = "inception_resnet_v2"
     return model
 
 
@@ -181,3 +216,20 @@ def bottleneck(inputs: int, projection: bool) -> Bottleneck:
     return Bottleneck(
         inputs, WIDTH // Bottleneck.expansion, 1, shortcut if projection else None, base_width=128
     )
+
+
+FAMILY = Family(
+    models={
+        "cpn-r50": cpn_r50,
+        "cpn-r50-projection": partial(cpn_r50, shortcut="projection"),
+        "cpn-inception": cpn_inception,
+    },
+    source="GengDavid/pytorch-cpn 48696a9 and chenyilun95/tf-cpn 48ea10d",
+    licence="none stated",
+    bibtex="""@inproceedings{chen2018cpn,
+  title={Cascaded Pyramid Network for Multi-Person Pose Estimation},
+  author={Chen, Yilun and Wang, Zhicheng and Peng, Yuxiang and Zhang, Zhiqiang and others},
+  booktitle={CVPR},
+  year={2018}
+}""",
+)

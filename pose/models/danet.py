@@ -22,9 +22,12 @@ ours too.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pose.models.family import Family, PoseModel
 from pose.models.input_size import require_multiple
 
 STEM_WIDTH = 32
@@ -91,7 +94,7 @@ class SecondOrderFusion(nn.Module):
         return self.layer(share * finer + (1 - share) * coarser)
 
 
-class DANet(nn.Module):
+class DANet(PoseModel):
     """A trunk of OABs, a pyramid of SFUs, and the heat maps of its finest scale."""
 
     def __init__(self, layers: tuple[int, ...], num_keypoints: int) -> None:
@@ -157,3 +160,16 @@ def squeeze_excite(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, squeezed), nn.ReLU(inplace=True), nn.Linear(squeezed, outputs)
     )
+
+
+FAMILY = Family(
+    models={f"danet-{depth}": partial(danet, depth) for depth in LAYERS},
+    source="the abstract and reported costs; no code was published",
+    licence="-",
+    bibtex="""@inproceedings{luo2021danet,
+  title={Efficient Human Pose Estimation by Learning Deeply Aggregated Representations},
+  author={Luo, Zhengxiong and others},
+  booktitle={ICME},
+  year={2021}
+}""",
+)

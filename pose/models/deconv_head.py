@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pose.models.family import PoseModel
 from pose.models.initialisation import normal_
 from pose.models.input_size import require_multiple
 
@@ -29,7 +30,7 @@ class DeconvHead(nn.Module):
         return self.final_layer(self.deconv_layers(features))
 
 
-class DeconvNet(nn.Module):
+class DeconvNet(PoseModel):
     """A classification trunk of stride 32 below the deconvolution head."""
 
     def __init__(self, backbone: nn.Module, width: int, num_keypoints: int) -> None:

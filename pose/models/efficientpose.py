@@ -16,15 +16,19 @@ image's size, where Markerless supervises it at stride 8 too; no stochastic dept
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pose.models.initialisation import from_imagenet
+from pose.datasets.keypoints import MPII
+from pose.models.family import Family, PoseModel, Start
 from pose.models.input_size import require_multiple
+from pose.models.naming import Naming
 from pose.targets.paf import limbs_of
 
 STRIDE = 8  # of the trunks and passes
@@ -48,6 +52,80 @@ VARIANTS = {
     "3": Variant("tf_efficientnet_b5", "tf_efficientnet_b1", width=64, blocks=3),
     "4": Variant("tf_efficientnet_b7", "tf_efficientnet_b3", width=80, blocks=4),
 }
+
+
+TRUNKS = {"high": "res1", "low": "res2"}
+# timm's layers; the first stage's blocks have no expansion, so that their numbers are one less.
+SEPARABLE = {
+    "conv_dw": "dwconv_{}_depthwise",
+    "bn1": "bn_{}_FusedBatchNorm_1",
+    "se.conv_reduce": "se_reduce_{}_convolution",
+    "se.conv_expand": "se_expand_{}_convolution",
+    "conv_pw": "project_conv_{}_convolution",
+    "bn2": "project_bn_{}_FusedBatchNorm_1",
+}
+INVERTED = {
+    "conv_pw": "expand_conv_{}_convolution",
+    "bn1": "expand_bn_{}_FusedBatchNorm_1",
+    "conv_dw": "dwconv_{}_depthwise",
+    "bn2": "bn_{}_FusedBatchNorm_1",
+    "se.conv_reduce": "se_reduce_{}_convolution",
+    "se.conv_expand": "se_expand_{}_convolution",
+    "conv_pwl": "project_conv_{}_convolution",
+    "bn3": "project_bn_{}_FusedBatchNorm_1",
+}
+DETECTION = {
+    "expand": "conv1_convolution",
+    "expand_bn": "conv1_bn_FusedBatchNorm_1",
+    "depthwise": "dconv1_depthwise",
+    "depthwise_bn": "dconv1_bn_FusedBatchNorm_1",
+    "squeeze": "se_se_squeeze_conv_convolution",
+    "excite": "se_se_excite_conv_convolution",
+    "project": "conv2_convolution",
+    "project_bn": "conv2_bn_FusedBatchNorm_1",
+}
+
+
+# The order of the released graphs' maps (utils/helpers.py, extract_coordinates)
+RELEASED_JOINTS = (
+    *("head_top", "upper_neck", "right_shoulder", "right_elbow", "right_wrist", "thorax"),
+    *("left_shoulder", "left_elbow", "left_wrist", "pelvis", "right_hip", "right_knee"),
+    *("right_ankle", "left_hip", "left_knee", "left_ankle"),
+)
+
+
+def to_mpii_order(model: EfficientPose) -> None:
+    """Put the confidence maps of released weights, just loaded, into MPII's order of joints."""
+    order = [RELEASED_JOINTS.index(name) for name in MPII.names]
+    with torch.no_grad():
+        for tensor in (model.confidences.weight, model.confidences.bias):
+            tensor.copy_(tensor[order])
+
+
+def original_key(model: nn.Module, key: str) -> str:
+    """The released name of ``key``; the training heads, which no release has, keep ours."""
+    layer, _, tensor = key.rpartition(".")
+    part, _, layer = layer.partition(".")
+    if part in TRUNKS:
+        return f"{_trunk(layer, TRUNKS[part])}.{tensor}"
+    if part == "passes":
+        name, block, mbconv, layer = layer.split(".")
+        place = f"pass{PASSES.index(name) + 1}_block{int(block) + 1}_{mbconv}_{name}"
+        return f"{place}_{DETECTION[layer]}.{tensor}"
+    if part == "confidences":
+        return f"pass3_detection2_confs_convolution.{tensor}"
+    return key
+
+
+def _trunk(layer: str, resolution: str) -> str:
+    if layer == "conv_stem":
+        return f"stem_conv_{resolution}_convolution"
+    if layer == "bn1":
+        return f"stem_bn_{resolution}_FusedBatchNorm_1"
+    _, stage, block, layer = layer.split(".", 3)
+    layers = SEPARABLE if stage == "0" else INVERTED
+    place = f"block{int(stage) + 1}{'abcdefghij'[int(block)]}"
+    return f"{place}_{layers[layer].format(resolution)}"
 
 
 class Trunk(nn.Module):
@@ -114,8 +192,10 @@ class DenseBlock(nn.Module):
         return dense + x if self.skip else dense
 
 
-class EfficientPose(nn.Module):
+class EfficientPose(PoseModel):
     """Confidence maps of the image's own size."""
+
+    namings = [Naming("daniegr/EfficientPose", original_key)]
 
     def __init__(self, variant: Variant, num_keypoints: int, training_heads: bool) -> None:
         super().__init__()
@@ -162,24 +242,24 @@ class EfficientPose(nn.Module):
             x = torch.cat([features[name], seen], dim=1)
         return features
 
+    def imagenet_starts(self, file: str) -> Iterator[Start]:
+        for trunk, name in ((self.high, file), (self.low, self.low_imagenet)):
+            yield Start(trunk, name, trunk.own_key)
+
 
 def efficientpose(
-    variant: str, *, num_keypoints: int, init: str = "scratch", training_heads: bool = False
+    variant: str, *, num_keypoints: int, training_heads: bool = False
 ) -> EfficientPose:
     """Build EfficientPose I ("1") to IV ("4").
 
-    ``init``: the trunks' weights, "scratch" or "imagenet" (needs the published files, see
-    :func:`pose.weights.fetch`). ``training_heads``: add the heads of passes 1 and 2, which take
-    part in training only and which the released graphs and the reported parameters lack. Raises
-    PoseError if they are asked for a number of keypoints of which no skeleton is known.
+    ``training_heads``: add the heads of passes 1 and 2, which take part in training only and which
+    the released graphs and the reported parameters lack. Raises PoseError if they are asked for a
+    number of keypoints of which no skeleton is known.
     """
     size = VARIANTS[variant]
     model = EfficientPose(size, num_keypoints, training_heads)
-    if from_imagenet(init):
-        from pose.weights import load_backbone  # the published files are needed only here
-
-        for trunk, name in ((model.high, size.high_trunk), (model.low, size.low_trunk)):
-            load_backbone(trunk, name, own_key=trunk.own_key)
+    model.imagenet = size.high_trunk
+    model.low_imagenet = size.low_trunk
     return model
 
 
@@ -192,3 +272,16 @@ def bilinear_kernel(channels: int) -> Tensor:
     """Weights (channels, channels, 4, 4) of a transposed convolution that doubles both sides."""
     side = torch.tensor([0.25, 0.75, 0.75, 0.25])
     return torch.eye(channels)[:, :, None, None] * (side[:, None] * side)
+
+
+FAMILY = Family(
+    models={f"efficientpose-{variant}": partial(efficientpose, variant) for variant in VARIANTS},
+    source="daniegr/EfficientPose 78e4bd1",
+    licence="Apache-2.0",
+    bibtex="""@article{groos2021efficientpose,
+  title={{EfficientPose}: Scalable single-person pose estimation},
+  author={Groos, Daniel and Ramampiaro, Heri and Ihlen, Espen A. F.},
+  journal={Applied Intelligence},
+  year={2021}
+}""",
+)

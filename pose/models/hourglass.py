@@ -6,14 +6,38 @@ Here it exists only where it is used: 7,385,216 parameters fewer for eight stack
 
 from __future__ import annotations
 
+import re
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pose.models.family import Family, PoseModel
 from pose.models.input_size import require_multiple
+from pose.models.naming import Naming
 
 WIDTH = 256
 DEPTH = 4  # poolings within a stack, after the stem's stride of 4
 MULTIPLE = 4 * 2**DEPTH
+
+
+# The residuals that change the width; all others' skip convolutions are never used.
+WITH_SKIP = ("pre.1.", "pre.4.")
+
+
+def original_key(model: nn.Module, key: str) -> str:
+    """The published name of ``key``, one of ``model.state_dict()``'s."""
+    key = re.sub(r"^hgs\.(\d+)\.", r"hgs.\1.0.", key)
+    key = re.sub(r"^(pre\.0|features\.\d+\.1)\.0\.", r"\1.conv.", key)
+    key = re.sub(r"^(pre\.0|features\.\d+\.1)\.1\.", r"\1.bn.", key)
+    key = re.sub(r"^(merge_features|merge_preds)\.(\d+)\.", r"\1.\2.conv.conv.", key)
+    key = re.sub(r"^outs\.(\d+)\.", r"outs.\1.conv.", key)
+    return re.sub(r"\.(conv[123]|skip_layer)\.", r".\1.conv.", key)
+
+
+def is_unused_skip(key: str) -> bool:
+    """Whether the published tensor belongs to a convolution that the net never runs."""
+    return ".skip_layer." in key and not key.startswith(WITH_SKIP)
 
 
 class Residual(nn.Module):
@@ -53,8 +77,10 @@ class Hourglass(nn.Module):
         return self.up1(x) + F.interpolate(low, scale_factor=2, mode="nearest")
 
 
-class StackedHourglass(nn.Module):
+class StackedHourglass(PoseModel):
     """Hourglasses in sequence; each predicts heat maps, which the next one refines."""
+
+    namings = [Naming("official", original_key, dropped=is_unused_skip)]
 
     def __init__(self, stacks: int, num_keypoints: int) -> None:
         super().__init__()
@@ -105,3 +131,16 @@ def _conv_bn_relu(in_width: int, width: int, kernel: int, stride: int = 1) -> nn
         nn.BatchNorm2d(width),
         nn.ReLU(inplace=True),
     )
+
+
+FAMILY = Family(
+    models={f"hourglass-{stacks}": partial(hourglass, stacks) for stacks in (8, 2)},
+    source="princeton-vl/pytorch_stacked_hourglass ceedc14",
+    licence="BSD-3-Clause",
+    bibtex="""@inproceedings{newell2016hourglass,
+  title={Stacked Hourglass Networks for Human Pose Estimation},
+  author={Newell, Alejandro and Yang, Kaiyu and Deng, Jia},
+  booktitle={ECCV},
+  year={2016}
+}""",
+)

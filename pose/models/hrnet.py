@@ -6,20 +6,37 @@ module; the finest gives the heat maps. Parameter names are the authors'.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from pose.models.initialisation import from_imagenet, normal_
+from pose.models.family import Family, PoseModel, Start
+from pose.models.initialisation import normal_
 from pose.models.input_size import require_multiple
-from pose.support.errors import PoseError
+from pose.models.naming import Naming, mmpose
 
 STEM = 64
 MULTIPLE = 32  # the coarsest branch's stride
+
+HEAD = ("final_layer.",)
+# The ImageNet files fuse into all branches at the end, and have a classifier above them.
+TRUNK = ("conv1.", "bn1.", "conv2.", "bn2.", "layer1.", "transition", "stage")
+UNUSED = tuple(f"stage4.2.fuse_layers.{branch}." for branch in (1, 2, 3))
+
+
+def trunk_key(key: str) -> str | None:
+    """Our name of a tensor of the authors' ImageNet files; None for what is not of the trunk."""
+    return key if key.startswith(TRUNK) and not key.startswith(UNUSED) else None
+
+
+def in_parts(model: nn.Module, key: str) -> str:
+    """The authors keep the trunk's and the head's tensors side by side, MMPose does not."""
+    return f"{'head' if key.startswith(HEAD) else 'backbone'}.{key}"
 
 
 @dataclass(frozen=True)
@@ -69,8 +86,10 @@ class HighResolutionModule(nn.Module):
         ]
 
 
-class HRNet(nn.Module):
+class HRNet(PoseModel):
     """Heat maps at a quarter of the input's resolution."""
+
+    namings = [Naming("official"), *mmpose(in_parts)]
 
     def __init__(self, variant: Variant, num_keypoints: int) -> None:
         super().__init__()
@@ -110,23 +129,15 @@ class HRNet(nn.Module):
             branches = stage([carry(x) for carry, x in zip(transition, opened, strict=True)])
         return self.final_layer(branches[0])
 
+    def imagenet_starts(self, file: str) -> Iterator[Start]:
+        yield Start(self, file, trunk_key, HEAD)
 
-def hrnet(variant: str, *, num_keypoints: int, init: str = "scratch") -> HRNet:
-    """Build HRNet-W32, W48 or the small W16.
 
-    ``init``: "scratch", all from N(0, 0.001^2) as published; or "imagenet", where the published
-    file of the trunk replaces them (see :func:`pose.weights.fetch`).
-    """
-    size = VARIANTS[variant]
-    model = HRNet(size, num_keypoints)
+def hrnet(variant: str, *, num_keypoints: int) -> HRNet:
+    """Build HRNet-W32, W48 or the small W16; weights from N(0, 0.001^2) as published."""
+    model = HRNet(VARIANTS[variant], num_keypoints)
+    model.imagenet = VARIANTS[variant].imagenet
     normal_(model)
-    if from_imagenet(init):
-        if size.imagenet is None:
-            raise PoseError(f"hrnet-{variant}: no ImageNet weights are published; use init=scratch")
-        from pose.weights import load_backbone  # the published files are needed only here
-        from pose.weights.hrnet import HEAD, trunk_key
-
-        load_backbone(model, size.imagenet, trunk_key, HEAD)
     return model
 
 
@@ -172,3 +183,16 @@ def _convolution(in_width: int, width: int, stride: int) -> nn.Sequential:
         nn.BatchNorm2d(width),
         nn.ReLU(inplace=True),
     )
+
+
+FAMILY = Family(
+    models={f"hrnet-{variant}": partial(hrnet, variant) for variant in VARIANTS},
+    source="leoxiaobin/deep-high-resolution-net.pytorch 6f69e46; W16 fitted to Lite-HRNet's tables",
+    licence="MIT",
+    bibtex="""@inproceedings{sun2019hrnet,
+  title={Deep High-Resolution Representation Learning for Human Pose Estimation},
+  author={Sun, Ke and Xiao, Bin and Liu, Dong and Wang, Jingdong},
+  booktitle={CVPR},
+  year={2019}
+}""",
+)

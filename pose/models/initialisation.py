@@ -4,17 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from pose.support.errors import PoseError, nearest
-
-INITS = ("scratch", "imagenet")
-
-
-def from_imagenet(init: str) -> bool:
-    """Whether ``init``, "scratch" or "imagenet", asks for published weights; else PoseError."""
-    if init not in INITS:
-        raise PoseError(f"unknown init {init!r}{nearest(init, INITS)}")
-    return init == "imagenet"
-
 
 def normal_(module: nn.Module, std: float = 0.001) -> None:
     """Draw every (transposed) convolution from N(0, std^2); biases 0, batch normalisation 1 and 0.

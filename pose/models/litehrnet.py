@@ -4,14 +4,18 @@ replaced by weights computed across all resolutions.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pose.models.family import Family, PoseModel
 from pose.models.initialisation import normal_
 from pose.models.input_size import require_multiple
+from pose.models.naming import Naming
 
 WIDTHS = (40, 80, 160, 320)  # finest branch first, at strides 4, 8, 16 and 32
 STEM_WIDTH = 32
@@ -20,6 +24,18 @@ MULTIPLE = 32
 
 # Number of modules in the stages of 2, 3 and 4 branches.
 MODULES = {18: (2, 4, 2), 30: (3, 8, 3)}
+
+
+def original_key(model: nn.Module, key: str) -> str:
+    """The authors' name of ``key``, one of ``model.state_dict()``'s; MMPose's before 1.0, too."""
+    key = re.sub(r"\.(transition|stage)s\.", r".\1", key)
+    key = re.sub(r"(\.spatial_weighting\.\d+\.conv[12])\.", r"\1.conv.", key)
+    return re.sub(r"^head\.", "keypoint_head.final_layer.", key)
+
+
+def mmpose_key(model: nn.Module, key: str) -> str:
+    """MMPose's since 1.0."""
+    return original_key(model, key).removeprefix("keypoint_")
 
 
 class ConvBN(nn.Sequential):
@@ -200,8 +216,10 @@ class Trunk(nn.Module):
         return self.head_layer(branches)
 
 
-class LiteHRNet(nn.Module):
+class LiteHRNet(PoseModel):
     """The trunk and a 1x1 convolution to the heat maps."""
+
+    namings = [Naming("official", original_key), Naming("mmpose-1", mmpose_key)]
 
     def __init__(self, modules: tuple[int, ...], num_keypoints: int) -> None:
         super().__init__()
@@ -256,3 +274,16 @@ def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleLis
         for a, b in zip(before, after[:-1], strict=True)
     ]
     return nn.ModuleList([*same, nn.Sequential(_separable(before[-1], after[-1], stride=2))])
+
+
+FAMILY = Family(
+    models={f"litehrnet-{depth}": partial(litehrnet, depth) for depth in MODULES},
+    source="HRNet/Lite-HRNet 7b9049d",
+    licence="Apache-2.0",
+    bibtex="""@inproceedings{yu2021litehrnet,
+  title={Lite-{HRNet}: A Lightweight High-Resolution Network},
+  author={Yu, Changqian and Xiao, Bin and Gao, Changxin and Yuan, Lu and others},
+  booktitle={CVPR},
+  year={2021}
+}""",
+)

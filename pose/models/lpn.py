@@ -6,11 +6,14 @@ grouped transposed convolutions.
 
 from __future__ import annotations
 
+from functools import partial
 from math import gcd
 
 from torch import Tensor, nn
 
+from pose.models.family import Family, PoseModel
 from pose.models.input_size import require_multiple
+from pose.models.naming import Naming
 
 # Number of blocks in each stage, as ResNet's of the same name.
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -68,8 +71,10 @@ class Bottleneck(nn.Module):
         return self.relu(x + shortcut)
 
 
-class LPN(nn.Module):
-    """Stem, four stages and the upsampling head."""
+class LPN(PoseModel):
+    """Stem, four stages and the upsampling head; its tensors have the authors' names."""
+
+    namings = [Naming("official")]
 
     def __init__(self, depths: tuple[int, ...], num_keypoints: int) -> None:
         super().__init__()
@@ -128,3 +133,16 @@ def _upsampling(in_width: int, width: int) -> list[nn.Module]:
         nn.BatchNorm2d(width),
         nn.ReLU(inplace=True),
     ]
+
+
+FAMILY = Family(
+    models={f"lpn-{depth}": partial(lpn, depth) for depth in DEPTHS},
+    source="zhang943/lpn-pytorch f397525",
+    licence="MIT",
+    bibtex="""@article{zhang2019lpn,
+  title={Simple and Lightweight Human Pose Estimation},
+  author={Zhang, Zhe and Tang, Jie and Wu, Gangshan},
+  journal={arXiv:1911.10346},
+  year={2019}
+}""",
+)

@@ -7,13 +7,14 @@ channels and SimpleBaseline's head, has the published parameters and cost: a fit
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 
 from torch import Tensor, nn
 
 from pose.models.deconv_head import DeconvNet
-from pose.models.initialisation import from_imagenet
-from pose.support.errors import PoseError
+from pose.models.family import Family
+from pose.models.naming import Naming
 
 STEM = 16
 WIDTH = 960
@@ -78,14 +79,21 @@ class Block(nn.Module):
         return x + y if self.residual else y
 
 
+def fitted(model: nn.Module, key: str) -> str:
+    """No checkpoint of the fitted net exists; these are the names in its parity fixture."""
+    key = re.sub(r"^backbone\.conv2\.", "backbone.c.", key)
+    key = re.sub(r"^backbone\.(conv1|layer)", r"backbone.b.\1", key)
+    return re.sub(r"\.se\.(conv\d)\.", r".se.\1.conv.", key)
+
+
 class MobileNetV3Pose(DeconvNet):
     """The trunk, its last convolution, to 960 channels, and the head."""
 
+    namings = [Naming("fitted", fitted)]
 
-def mobilenetv3(*, num_keypoints: int, init: str = "scratch") -> MobileNetV3Pose:
-    """Build it; ``init`` can only be "scratch": of this trunk no weights were published."""
-    if from_imagenet(init):
-        raise PoseError("mobilenetv3: no ImageNet weights of its trunk exist; use init=scratch")
+
+def mobilenetv3(*, num_keypoints: int) -> MobileNetV3Pose:
+    """Build it, from scratch: of this trunk no weights were published."""
     trunk = OrderedDict(conv1=_convolution(3, STEM, 3, nn.Hardswish, stride=2))
     width = STEM
     for i, block in enumerate(BLOCKS, start=1):
@@ -116,3 +124,16 @@ def _convolution(
     if activation:
         layers["activation"] = activation(inplace=True)
     return nn.Sequential(layers)
+
+
+FAMILY = Family(
+    models={"mobilenetv3": mobilenetv3},
+    source="fitted to Lite-HRNet's tables; MMPose's MobileNetV3 trunk",
+    licence="Apache-2.0",
+    bibtex="""@inproceedings{howard2019mobilenetv3,
+  title={Searching for {MobileNetV3}},
+  author={Howard, Andrew and Sandler, Mark and Chu, Grace and others},
+  booktitle={ICCV},
+  year={2019}
+}""",
+)

@@ -1,0 +1,71 @@
+"""What a model tells of itself besides its net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from torch import nn
+
+from pose.models.naming import Naming
+from pose.support.errors import PoseError, nearest
+
+INITS = ("scratch", "imagenet")
+
+
+class Start(NamedTuple):
+    """A part of a model that starts from a published file.
+
+    ``own_key`` maps the file's names to the part's, and to None what the part does without, such as
+    a classifier. ``fresh``: beginnings of the part's names that the file cannot know.
+    """
+
+    part: nn.Module
+    file: str
+    own_key: Callable[[str], str | None]
+    fresh: tuple[str, ...] = ()
+
+
+class PoseModel(nn.Module):
+    """A net from images (B, 3, H, W) to heat maps (B, K, h, w).
+
+    ``namings``: how projects call its tensors in their checkpoints, its own project's first.
+    ``imagenet``: the published file of its trunk's weights, None where there is none.
+    """
+
+    namings: ClassVar[list[Naming]] = []
+    imagenet: str | None = None
+
+    def starts(self, init: str) -> Iterator[Start]:
+        """The parts that start from published files, each loaded before the next is asked for.
+
+        None for "scratch". PoseError for an unknown ``init``, and for one without files.
+        """
+        if init not in INITS:
+            raise PoseError(f"unknown init {init!r}{nearest(init, INITS)}")
+        if init == "scratch":
+            return
+        if self.imagenet is None:
+            name = type(self).__name__
+            raise PoseError(f"{name}: no ImageNet weights of its trunk exist; use init=scratch")
+        yield from self.imagenet_starts(self.imagenet)
+
+    def imagenet_starts(self, file: str) -> Iterator[Start]:
+        """Which parts the file of ImageNet weights is for."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Family:
+    """The models of one module, and where they come from.
+
+    ``models``: name -> builder, which takes ``num_keypoints`` and the family's options by keyword.
+    ``source``: the repository and commit, or the paper, that each is equal to or rebuilt from.
+    ``licence`` is the source's; ``bibtex`` cites its paper.
+    """
+
+    models: dict[str, Callable[..., PoseModel]]
+    source: str
+    licence: str
+    bibtex: str
