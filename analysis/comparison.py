@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import reported, tables
 from analysis.results import PCKH, read_complexity, read_metrics, read_sheet, val_set
-from pose.errors import PoseError, command
+from pose.support.errors import PoseError, command
 
 TITLES = {2: "COCO val2017", 3: "COCO test-dev2017", 4: "MPII val"}
 SCORES = {2: ("AP", "AP50", "AP75", "APM", "APL", "AR"), 3: (), 4: (PCKH, "PCKh@0.1")}

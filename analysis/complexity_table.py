@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import reported, tables
 from analysis.results import read_complexity, read_sheet
-from pose.errors import PoseError, command
+from pose.support.errors import PoseError, command
 
 TOLERANCE = 0.03
 CASE = ["model", "input", "num_keypoints"]

@@ -27,7 +27,7 @@ from analysis.results import (
     read_metrics,
     score_of,
 )
-from pose.errors import PoseError, command
+from pose.support.errors import PoseError, command
 
 COLOURS = {"small": "#9db4c8", "large": "#56616c", "ours": style.RED}
 MARKERS = {256: "o", 384: "s"}  # by input height

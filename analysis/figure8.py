@@ -18,7 +18,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from analysis import reported, style
 from analysis.results import read_logs, score_of
-from pose.errors import PoseError, command
+from pose.support.errors import PoseError, command
 
 REDS = {4: "#f0807a", 7: "#e0443e", 5: "#d01c2a", 8: "#8f0b1e"}
 BLUES = {1: "#7fb2dd", 2: "#4a90cf", 3: "#2a6db4", 6: "#123f7d"}

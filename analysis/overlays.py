@@ -18,12 +18,12 @@ from matplotlib.lines import Line2D
 from analysis import style
 from analysis.results import run_of
 from pose.data.crop import PIXEL_STD
+from pose.data.drawing import SIDES, edge_sides, joint_sides, opacities
 from pose.data.images import read_image
-from pose.data.keypoints import KeypointSet
 from pose.data.samples import Samples, open_split
-from pose.drawing import SIDES, edge_sides, joint_sides, opacities
-from pose.errors import PoseError, command
+from pose.datasets.keypoints import KeypointSet
 from pose.evaluation.predictions import Predictions
+from pose.support.errors import PoseError, command
 
 FEWEST_JOINTS = 8  # annotated ones, for the error to mean something
 COLUMNS, PERSONS = 6, 12

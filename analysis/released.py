@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import reported, tables
 from analysis.results import PCKH, read_metrics, val_set
-from pose.errors import PoseError, command
+from pose.support.errors import PoseError, command
 from pose.weights.published import checkpoints, published_file
 
 # Score -> the boxes with which it is recomputed; MPII's are part of the data set.

@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from pose.errors import PoseError
-from pose.files import read_json
+from pose.support.errors import PoseError
+from pose.support.files import read_json
 
 FRACTIONS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 METRIC_KEYS = ("model", "seed", "boxes", "protocol", "input", "dataset", "persons")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import reported, tables
 from analysis.results import PCKH, describe, is_full_coco, read_complexity, read_metrics
-from pose.errors import PoseError, command
+from pose.support.errors import PoseError, command
 
 PROVENANCE = ["dataset", "input", "protocol", "evaluator"]
 SWITCHES = {f"meme_{part}": f"MEMe {part}" for part in ("backbone", "neck", "head")}

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import style
 from analysis.results import read_performance
-from pose.errors import command
+from pose.support.errors import command
 
 PANELS = {
     "loss": "training loss",

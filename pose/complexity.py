@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pose.errors import PoseError, command
-from pose.files import atomic
 from pose.models import create_model
+from pose.support.errors import PoseError, command
+from pose.support.files import atomic
 
 PARTS = ("backbone", "neck", "head")
 CONV_LINEAR = ("conv", "linear", "addmm")  # fvcore's names

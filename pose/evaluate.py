@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
-from pose.errors import PoseError, command
 from pose.evaluation import coco, pckh, per_person
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import read_results, to_records
-from pose.files import atomic
+from pose.support.errors import PoseError, command
+from pose.support.files import atomic
 
 RESCORE_THRESHOLD, OKS_NMS = 0.2, 0.99  # as released
 

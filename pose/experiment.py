@@ -8,7 +8,7 @@ from typing import Any, get_args
 import yaml
 
 from pose.config import Dataset, experiment
-from pose.errors import PoseError, command
+from pose.support.errors import PoseError, command
 
 
 def overrides(texts: list[str]) -> dict[str, dict[str, Any]]:

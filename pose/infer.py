@@ -17,19 +17,19 @@ from torch.utils.data import DataLoader, Subset
 
 from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
-from pose.data.keypoints import KeypointSet
+from pose.data.loader import testing_loader
 from pose.data.samples import Samples, open_split
-from pose.device import select_device
-from pose.errors import PoseError, command
+from pose.datasets.keypoints import KeypointSet
 from pose.evaluation.decode import decode
 from pose.evaluation.flip_test import flip_average
 from pose.evaluation.predictions import Predictions
-from pose.evaluation.share import gather, own_share, raise_together
-from pose.heatmap import normalise
 from pose.models import create_model
-from pose.progress import progress_bar
-from pose.training.distributed import process_group, rank
-from pose.training.loader import testing_loader
+from pose.parallel.distributed import process_group, rank
+from pose.parallel.share import gather, own_share, raise_together
+from pose.support.device import select_device
+from pose.support.errors import PoseError, command
+from pose.support.progress import progress_bar
+from pose.targets.heatmap import normalise
 from pose.weights.file import load_weights, read_about
 
 BATCH_SIZE = 64

@@ -22,17 +22,17 @@ from torch.utils.data import Dataset
 
 from pose.config import Experiment
 from pose.data.crop import box_scale, crop_person
+from pose.data.drawing import draw_skeleton
 from pose.data.images import decode_image
-from pose.data.keypoints import KEYPOINT_SETS
+from pose.data.loader import testing_loader
 from pose.data.samples import BOX_PADDING, Samples
-from pose.device import select_device
-from pose.drawing import draw_skeleton
-from pose.errors import PoseError, command, nearest
+from pose.datasets.keypoints import KEYPOINT_SETS
 from pose.evaluation.results import PERSON, rescore
-from pose.files import atomic, read_json
 from pose.infer import BATCH_SIZE, predict_batches
 from pose.models import create_model
-from pose.training.loader import testing_loader
+from pose.support.device import select_device
+from pose.support.errors import PoseError, command, nearest
+from pose.support.files import atomic, read_json
 from pose.weights import catalogue, fetch, load_published, read_state_dict
 from pose.weights.file import load_weights, read_about
 

@@ -25,14 +25,14 @@ from torch import nn
 from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
-from pose.device import select_device
-from pose.errors import command
 from pose.evaluation.score import score
-from pose.files import atomic
 from pose.infer import predict
-from pose.lock import Lock
 from pose.models import create_model
-from pose.training import distributed
+from pose.parallel import distributed
+from pose.support.device import select_device
+from pose.support.errors import command
+from pose.support.files import atomic
+from pose.support.lock import Lock
 from pose.training.faults import explained
 from pose.training.trainer import Trainer
 

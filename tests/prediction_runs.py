@@ -13,9 +13,9 @@ from torch import nn
 
 from pose import infer
 from pose.config import Experiment, experiment
-from pose.data.keypoints import COCO
 from pose.data.samples import Samples, open_split
-from pose.errors import PoseError
+from pose.datasets.keypoints import COCO
+from pose.support.errors import PoseError
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")

@@ -9,10 +9,10 @@ import pytest
 
 from analysis import comparison, figure1, figure8, overlays, reported, style, table1, training
 from analysis.results import describe, read_complexity, read_logs, read_metrics, read_performance
-from pose.data.keypoints import COCO
 from pose.data.samples import Samples
-from pose.errors import PoseError
+from pose.datasets.keypoints import COCO
 from pose.evaluation.predictions import Predictions
+from pose.support.errors import PoseError
 
 ROOT = Path(__file__).parent.parent
 PARAMS = {1: 3_797_279, 2: 8_423_785, 8: 9_004_292}

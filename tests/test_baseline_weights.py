@@ -10,8 +10,8 @@ import torch
 import torchvision
 from reference_fill import baselines_manifest, filled_baseline, images
 
-from pose.errors import PoseError
 from pose.models import create_model
+from pose.support.errors import PoseError
 from pose.weights import catalogue, convert, load_published, to_published
 from pose.weights.file import load_weights
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from pose.complexity import measure
-from pose.errors import PoseError
 from pose.models import create_model
 from pose.models.danet import SecondOrderFusion
+from pose.support.errors import PoseError
 
 # million parameters and GFLOPs at 256x192 (MEMe's Tables 2 and 3)
 REPORTED = {72: (3.4, 1.0), 88: (5.3, 1.4), 102: (5.8, 1.8)}

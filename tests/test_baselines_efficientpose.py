@@ -6,9 +6,9 @@ import timm
 import torch
 from reference_fill import baselines_manifest, filled_baseline, images
 
-from pose.data.keypoints import MPII
-from pose.errors import PoseError
+from pose.datasets.keypoints import MPII
 from pose.models import create_model
+from pose.support.errors import PoseError
 from pose.weights import load_published, to_published
 from pose.weights.efficientpose import RELEASED_JOINTS, to_mpii_order
 

@@ -6,8 +6,8 @@ import torch
 from reference_fill import baselines_manifest, filled_baseline, images
 from torch import nn
 
-from pose.errors import PoseError
 from pose.models import create_model
+from pose.support.errors import PoseError
 from pose.weights import load_published
 
 FIXTURES = {"hourglass-2": "hourglass_2", "hourglass-8": "hourglass_8"}

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pose.errors import PoseError
 from pose.models import create_model
 from pose.models.litehrnet import LiteHRModule, interleave
+from pose.support.errors import PoseError
 from pose.weights import load_published, to_published
 
 WIDTHS = (40, 80, 160)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from pose.errors import PoseError
 from pose.models import create_model
 from pose.models.lpn import GlobalContext
+from pose.support.errors import PoseError
 
 
 @pytest.fixture(autouse=True)

@@ -6,14 +6,14 @@ import sys
 import numpy as np
 import pytest
 
-from pose.data.keypoints import COCO
 from pose.data.samples import open_split
-from pose.errors import PoseError
+from pose.datasets.keypoints import COCO
 from pose.evaluate import main
 from pose.evaluation.coco import FAST, METRICS, Truth, evaluate
 from pose.evaluation.oks import oks_nms
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import read_results, rescore, to_records, to_results
+from pose.support.errors import PoseError
 
 EVALUATORS = {"pycocotools": "pycocotools", "xtcocotools": "xtcocotools", "fast": FAST}
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from analysis import complexity_table, reported
 from pose.complexity import input_size, main, measure, read_sheet
-from pose.errors import PoseError
 from pose.models import create_model, list_models
+from pose.support.errors import PoseError
 
 ROOT = Path(__file__).parent.parent
 

@@ -3,10 +3,10 @@
 import pytest
 
 from pose.config import Experiment, experiment, parse, read_experiment
-from pose.errors import PoseError
+from pose.config.presets import input_multiple, recipes
 from pose.experiment import main
-from pose.fingerprint import fingerprint
-from pose.presets import input_multiple, recipes
+from pose.support.errors import PoseError
+from pose.support.fingerprint import fingerprint
 
 SIZES = {"coco": (256, 192), "mpii": (256, 256)}
 
@@ -167,7 +167,7 @@ def test_wrong_keys_and_values_are_named_with_the_nearest_known():
 
 
 def test_a_fingerprint_ignores_layout_and_prose_but_not_meaning(tmp_path, monkeypatch):
-    monkeypatch.setattr("pose.fingerprint.PACKAGE", tmp_path)
+    monkeypatch.setattr("pose.support.fingerprint.PACKAGE", tmp_path)
     module = tmp_path / "loss.py"
 
     def of(text: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from pose.data.crop import affine, apply, crop_person, inverse, mirror, mirror_joints
 from pose.data.dataset import read_image
 from pose.data.samples import open_split
-from pose.heatmap import gaussian_targets
+from pose.targets.heatmap import gaussian_targets
 
 PIPELINES = {
     "coco_256x192": ("coco", (256, 192), 2.0),

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 from pose.config import experiment
 from pose.data.dataset import PoseDataset
+from pose.data.loader import EpochBatches, training_loader
 from pose.data.samples import open_split
-from pose.training.loader import EpochBatches, training_loader
 
 SIZE = (64, 48)
 

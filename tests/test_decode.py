@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from pose.data.keypoints import COCO, MPII
+from pose.datasets.keypoints import COCO, MPII
 from pose.evaluation.dark import dark
 from pose.evaluation.decode import decode
 from pose.evaluation.flip_test import flip_average, flip_back
 from pose.evaluation.locate import argmax, quarter, soft_argmax
-from pose.heatmap import gaussian_targets
+from pose.targets.heatmap import gaussian_targets
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from timm.layers import BatchNormAct2d, DropPath
 from torch import nn
 from training_runs import statuses
 
-from pose.training.global_batch import SharedDraw, SynchronisedBatchNorm
+from pose.parallel.global_batch import SharedDraw, SynchronisedBatchNorm
 
 
 def output(run_dir: Path, rank: int) -> str:

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from training_runs import CPU, ROOT, people, small_experiment, tiny_trainer
 
-from pose.errors import PoseError
-from pose.files import atomic
+from pose.support.errors import PoseError
+from pose.support.files import atomic
 from pose.train import train
 from pose.training import checkpoint
 from pose.training.faults import explained

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pose.config import Image
-from pose.heatmap import blurred_targets, gaussian_targets, mse_loss, normalise
+from pose.targets.heatmap import blurred_targets, gaussian_targets, mse_loss, normalise
 
 
 def target_by_hand(x, y, height, width, sigma):

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from pose.config import experiment
+from pose.data import loader
 from pose.data.dataset import PoseDataset
 from pose.data.images import READ_FLAGS, check_size, open_archive, read_bytes, read_image
 from pose.data.samples import open_split
-from pose.errors import PoseError
-from pose.training import loader
+from pose.support.errors import PoseError
 
 SIZE = (64, 48)
 COMPRESSIONS = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED}

@@ -12,9 +12,9 @@ from prediction_runs import CPU, ROOT, SIZE, TinyNet, predict_together, settings
 
 from pose import evaluate, infer
 from pose.config import experiment
-from pose.data.keypoints import COCO
 from pose.data.samples import open_split
-from pose.data.synthetic import SyntheticSettings, write_dataset
+from pose.data.synthetic.render import SyntheticSettings, write_dataset
+from pose.datasets.keypoints import COCO
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.score import score
 from pose.infer import predict

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pose.config import Target
-from pose.data.keypoints import COCO
-from pose.training.losses import cpn, efficientpose, mse
+from pose.datasets.keypoints import COCO
+from pose.targets.losses import cpn, efficientpose, mse
 
 SIZE = (16, 12)
 BATCH, KEYPOINTS = 2, len(COCO)

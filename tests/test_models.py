@@ -8,9 +8,9 @@ from reference_fill import images, manifest, model_of, state_dict
 from timm.layers import DropPath
 from torch import nn
 
-from pose.errors import PoseError
 from pose.models import create_model, list_models
-from pose.models.fusion import AddUp
+from pose.models.eeffpose.fusion import AddUp
+from pose.support.errors import PoseError
 from pose.weights import load_published, to_published
 
 # Counted on the released code, every parameter. FSHead and FAHead have the same ones, so that

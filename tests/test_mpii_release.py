@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from pose.data.mpii_release import convert
-from pose.errors import PoseError
+from pose.data.obtain.mpii_release import convert
+from pose.support.errors import PoseError
 
 VAL = 60  # of the 2958 val persons
 

@@ -8,10 +8,10 @@ from training_runs import CPU
 
 from pose.config import experiment
 from pose.data.dataset import PoseDataset
+from pose.data.loader import EpochBatches, training_loader
 from pose.data.samples import open_split
 from pose.kernels.mbconv import accelerate
 from pose.models import create_model
-from pose.training.loader import EpochBatches, training_loader
 from pose.training.optimizer import create_optimizer
 from pose.training.step import batch_loss
 

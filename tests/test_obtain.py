@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 import pytest
 from snakemake_cli import ROOT, snakemake
 
-from pose import download
-from pose.data import obtain as module
-from pose.data.archives import extract_files, extract_folder
-from pose.data.obtain import is_there, main, obtain
-from pose.data.sources import Source, parts_of, sources
-from pose.download import Transfers
-from pose.errors import PoseError
+from pose.data.obtain import fetch as module
+from pose.data.obtain.archives import extract_files, extract_folder
+from pose.data.obtain.fetch import is_there, main, obtain
+from pose.data.obtain.sources import Source, parts_of, sources
+from pose.support import download
+from pose.support.download import Transfers
+from pose.support.errors import PoseError
 
 NOISE = hashlib.sha256(b"noise").digest() * 4000
 
@@ -107,7 +107,7 @@ def publish(host, monkeypatch):
                 source = replace(source, size=size, checksum=f"md5:{md5}")
                 host.files[urlsplit(source.url).path] = contents[name]
             known.append(source)
-        monkeypatch.setattr("pose.data.sources.sources", lambda: tuple(known))
+        monkeypatch.setattr("pose.data.obtain.sources.sources", lambda: tuple(known))
         return known
 
     return publish
@@ -233,7 +233,7 @@ def test_what_the_server_lacks_or_cannot_be_reached_is_named(host, tmp_path, mon
 def test_a_disk_without_room_is_told_beforehand(publish, tmp_path, monkeypatch):
     publish(val2017=zip_of(val2017__a_jpg=NOISE))
     usage = SimpleNamespace(free=1000)
-    monkeypatch.setattr("pose.download.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("pose.support.download.shutil.disk_usage", lambda path: usage)
     with pytest.raises(PoseError, match=r"val2017\.zip needs .* GB more .* another --root"):
         obtain("coco", tmp_path, ["val2017"])
     assert not list(tmp_path.glob("val2017.zip*.part"))
@@ -343,7 +343,7 @@ def test_the_workflow_obtains_coco_and_goes_on_after_a_failure(publish, host, tm
         "train2017": zip_of(train2017__b_jpg=NOISE),
     }
     known = publish(**contents)
-    with (project / "pose/data/sources.csv").open("w", newline="") as file:
+    with (project / "pose/data/obtain/sources.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(vars(known[0])))
         writer.writeheader()
         writer.writerows(map(vars, known))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from pose.data.keypoints import COCO, MPII
-from pose.errors import PoseError
-from pose.paf import limbs_of, part_affinity_fields
+from pose.datasets.keypoints import COCO, MPII
+from pose.support.errors import PoseError
+from pose.targets.paf import limbs_of, part_affinity_fields
 
 
 def field_of(start, end, size, width):

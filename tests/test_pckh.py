@@ -8,11 +8,11 @@ from scipy.io import savemat
 
 from pose.config import experiment
 from pose.data.samples import open_split
-from pose.errors import PoseError
 from pose.evaluate import main
 from pose.evaluation.pckh import pckh, read_ground_truth, read_predictions
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.score import score
+from pose.support.errors import PoseError
 
 PARTS = ["head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"]
 

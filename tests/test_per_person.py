@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from random_scenes import random_scene
 
-from pose.data.keypoints import MPII
-from pose.errors import PoseError
+from pose.datasets.keypoints import MPII
 from pose.evaluate import main
 from pose.evaluation.coco import Truth, evaluate, run
 from pose.evaluation.pckh import NOT_COUNTED, pckh, read_ground_truth, read_predictions
 from pose.evaluation.per_person import coco_persons, mpii_persons, write
+from pose.support.errors import PoseError
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 
 from pose import predict
 from pose.config import experiment
-from pose.data.keypoints import COCO, MPII
-from pose.drawing import draw_skeleton
-from pose.errors import PoseError
+from pose.data.drawing import draw_skeleton
+from pose.datasets.keypoints import COCO, MPII
 from pose.models import create_model
 from pose.predict import load_checkpoint, main, predict_photos, read_boxes, read_photo
+from pose.support.errors import PoseError
 from pose.weights.file import write
 
 SIZE = (64, 64)

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from pose.config import Experiment, experiment
+from pose.config.presets import input_multiple, recipe_of, recipes
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
-from pose.data.synthetic import SyntheticSettings, write_dataset
-from pose.errors import PoseError
+from pose.data.synthetic.render import SyntheticSettings, write_dataset
 from pose.models import create_model, list_models
-from pose.presets import input_multiple, recipe_of, recipes
+from pose.support.errors import PoseError
 from pose.train import train
 from pose.training.optimizer import create_optimizer
 from pose.training.schedule import Schedule

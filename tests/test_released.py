@@ -19,7 +19,7 @@ from snakemake_cli import ROOT, plan, snakemake
 
 from analysis import released
 from analysis.results import read_metrics
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 from pose.weights import catalogue, checkpoints
 
 FIRST = "eeffpose-p0-order1@coco"

@@ -6,10 +6,10 @@ import os
 import numpy as np
 import pytest
 
-from pose.data import cache
-from pose.data.records import NEGATIVE_SCORE, NO_AREA, OUTSIDE
 from pose.data.samples import load_coco, load_detections, load_mpii, open_split
-from pose.errors import PoseError
+from pose.datasets import cache
+from pose.datasets.records import NEGATIVE_SCORE, NO_AREA, OUTSIDE
+from pose.support.errors import PoseError
 
 SIZE = (256, 192)
 
@@ -297,7 +297,7 @@ def test_cached_annotations_are_what_the_file_says(test_data, caching, monkeypat
     kinds = (("train", None), ("val", None), ("val", boxes))
     read = [open_split("coco", root, split, SIZE, file) for split, file in kinds]
     assert len(list(caching.glob("*.npz"))) == 4  # persons twice, the val images, the boxes
-    monkeypatch.setattr("pose.data.records.read_json", None)
+    monkeypatch.setattr("pose.datasets.records.read_json", None)
     again = [open_split("coco", root, split, SIZE, file) for split, file in kinds]
     assert all(same(*pair) for pair in zip(read, again, strict=True))
 

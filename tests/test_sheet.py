@@ -8,7 +8,7 @@ from pose.config import experiment
 from pose.data import sheet
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 
 EXPERIMENT = experiment("eeffpose-p0-order8", "coco", (256, 192), seed=3)
 

@@ -11,11 +11,11 @@ import pytest
 from pycocotools.coco import COCO as CocoApi
 
 from pose.config import parse
-from pose.data.canvas import Canvas, Capsule, Texture
-from pose.data.figure_drawing import sample_figure
-from pose.data.keypoints import COCO
-from pose.data.synthetic import SyntheticSettings, main, render, write_dataset
-from pose.errors import PoseError
+from pose.data.synthetic.canvas import Canvas, Capsule, Texture
+from pose.data.synthetic.figure_drawing import sample_figure
+from pose.data.synthetic.render import SyntheticSettings, main, render, write_dataset
+from pose.datasets.keypoints import COCO
+from pose.support.errors import PoseError
 
 SMALL = SyntheticSettings(train_images=2, val_images=2, image_size=(96, 128))
 TRUNK = ("shoulder", "hip")

@@ -13,11 +13,11 @@ from training_runs import CPU, small_experiment, tiny_trainer
 
 from pose.config import Training
 from pose.data.dataset import PoseDataset
+from pose.data.loader import EpochBatches, training_loader
 from pose.data.samples import open_split
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 from pose.train import train
 from pose.training import checkpoint
-from pose.training.loader import EpochBatches, training_loader
 from pose.training.monitor import span
 from pose.training.schedule import Schedule
 from pose.training.trainer import Trainer

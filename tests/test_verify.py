@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from pose.data import layout, verify
+from pose.data import verify
 from pose.data.verify import main
+from pose.datasets import layout
 
 
 @pytest.fixture

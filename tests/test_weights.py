@@ -13,9 +13,9 @@ import torch
 from reference_fill import images, manifest, model_of, state_dict
 from safetensors.torch import save_file
 
-from pose.errors import PoseError
 from pose.models import create_model, list_models
-from pose.models.backbone import EffNet
+from pose.models.eeffpose.backbone import EffNet
+from pose.support.errors import PoseError
 from pose.weights import (
     catalogue,
     checkpoints,

@@ -14,9 +14,9 @@ from snakemake_cli import ROOT, plan, snakemake
 
 from analysis import reported
 from pose import models
-from pose.fingerprint import with_imports
-from pose.lock import Lock
 from pose.models import list_models
+from pose.support.fingerprint import with_imports
+from pose.support.lock import Lock
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_a_missing_data_folder_stops_the_run_before_it_starts(checkout):
 
 
 def test_a_second_snakemake_in_the_same_folder_is_refused(checkout):
-    lock = Lock(checkout / ".snakemake/pose.lock")
+    lock = Lock(checkout / ".snakemake/pose.support.lock")
     assert lock.acquire()
     done = snakemake(checkout, "--cores", "1")
     lock.release()
@@ -149,7 +149,7 @@ def test_changed_code_trains_in_a_folder_of_its_own(tmp_path):
         return set(re.findall(r"--run-dir (\S+)", done.stdout))
 
     before = folders()
-    losses = tmp_path / "pose/training/losses.py"
+    losses = tmp_path / "pose/targets/losses.py"
     losses.write_text(f"# a comment\n{losses.read_text()}")
     assert folders() == before
     losses.write_text(losses.read_text() + "\nFACTOR = 2\n")
@@ -200,7 +200,7 @@ def test_a_changed_block_retrains_the_models_that_use_it_and_no_other():
     def files(family: str) -> list[str]:
         return with_imports(f"pose.models.{family}", "pose.models")
 
-    assert "pose/models/neck.py" in files("eeffpose")
+    assert "pose/models/eeffpose/neck.py" in files("eeffpose")
     assert "pose/models/deconv_head.py" in files("simplebaseline")
     assert "pose/models/deconv_head.py" not in files("eeffpose")
 

@@ -17,12 +17,12 @@ from torch import nn
 
 from pose.config import Experiment, experiment
 from pose.data.dataset import PoseDataset
-from pose.data.keypoints import COCO
 from pose.data.samples import open_split
-from pose.data.synthetic import SyntheticSettings, write_dataset
-from pose.errors import command
+from pose.data.synthetic.render import SyntheticSettings, write_dataset
+from pose.datasets.keypoints import COCO
+from pose.parallel import distributed
+from pose.support.errors import command
 from pose.train import SIGNALS, held
-from pose.training import distributed
 from pose.training.faults import explained
 from pose.training.trainer import Trainer
 

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from pose.bench import ap, decoding, gemm, inference, loading, training, workflow
 from pose.bench.measure import Row, Settings, machine, record
-from pose.errors import PoseError, command, nearest
-from pose.files import atomic
+from pose.support.errors import PoseError, command, nearest
+from pose.support.files import atomic
 
 BENCHMARKS: dict[str, Callable[[Settings], list[Row]]] = {
     "gemm": gemm.measure,

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from pose.bench.measure import Row, Settings, absent, compare, interleave
-from pose.data.keypoints import COCO
-from pose.errors import PoseError
+from pose.datasets.keypoints import COCO
 from pose.evaluation.coco import METRICS, Truth, evaluate
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import to_records, to_results
+from pose.support.errors import PoseError
 
 IMAGES, PERSONS, DETECTIONS = 5000, 11_000, 87_000
 RESCORE, NMS = 0.2, 0.9

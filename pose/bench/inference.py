@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from pose.bench import gemm
 from pose.bench.measure import Row, Settings, absent, compare, interleave
 from pose.complexity import measure as complexity
-from pose.errors import PoseError
 from pose.models import create_model
+from pose.support.errors import PoseError
 
 MODEL = "eeffpose-p0"
 BASELINE = "eager, NCHW"

@@ -20,8 +20,8 @@ from pose.data.dataset import PoseDataset
 from pose.data.images import decode_image, read_bytes
 from pose.data.samples import Samples, open_split
 from pose.data.scaled_decode import ScaledDecodeDataset
-from pose.data.synthetic import SyntheticSettings, write_dataset
-from pose.heatmap import gaussian_targets, normalise
+from pose.data.synthetic.render import SyntheticSettings, write_dataset
+from pose.targets.heatmap import gaussian_targets, normalise
 
 SIZE = (256, 256)
 BASELINE = "one sample at a time, Pillow"

@@ -14,9 +14,9 @@ from PIL import Image
 from pose.data.augment import Crop
 from pose.data.crop import affine, inverse
 from pose.data.images import READ_FLAGS
-from pose.data.keypoints import KeypointSet
 from pose.data.samples import Samples
-from pose.heatmap import IMAGENET
+from pose.datasets.keypoints import KeypointSet
+from pose.targets.heatmap import IMAGENET
 
 SIGMA = 2.0
 

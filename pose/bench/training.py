@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from pose.bench import gemm
 from pose.bench.measure import Row, Settings, compare, interleave
 from pose.complexity import measure as complexity
-from pose.heatmap import gaussian_targets, mse_loss
 from pose.kernels.mbconv import accelerate
 from pose.models import create_model
+from pose.targets.heatmap import gaussian_targets, mse_loss
 
 MODEL = "eeffpose-p0"
 BASELINE = "NCHW, PyTorch's operators"

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pose.bench.measure import ROOT, Row, Settings
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 
 PARTS = ("Snakefile", "analysis", "config", "environment.yml", "pose", "profiles", "workflow")
 EVALUATION = ("infer", "evaluate")

@@ -14,7 +14,7 @@ import numpy as np
 
 from pose.config import Augmentation
 from pose.data.crop import box_scale
-from pose.data.keypoints import KeypointSet
+from pose.datasets.keypoints import KeypointSet
 
 HALF_BODY_VISIBLE = 8
 HALF_BODY_JOINTS = 2

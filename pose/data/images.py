@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 
 # EXIF orientation is ignored: COCO and MPII were annotated on the pixels as stored.
 READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from pose.config import Dataset
-from pose.data import layout
-from pose.data.cache import cached
 from pose.data.crop import PIXEL_STD, box_scale
-from pose.data.keypoints import COCO, MPII, KeypointSet
-from pose.data.records import Records, read_detections, read_images, read_mpii, read_persons
-from pose.errors import PoseError
+from pose.datasets import layout
+from pose.datasets.cache import cached
+from pose.datasets.keypoints import COCO, MPII, KeypointSet
+from pose.datasets.records import Records, read_detections, read_images, read_mpii, read_persons
+from pose.support.errors import PoseError
 
 BOX_PADDING = 1.25
 MPII_CENTER_SHIFT = 15.0  # pixels a unit of scale, downwards: MPII's boxes sit too high

@@ -14,11 +14,11 @@ import torch
 
 from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
-from pose.data.keypoints import KeypointSet
 from pose.data.samples import open_split
-from pose.errors import PoseError, command
-from pose.files import atomic
-from pose.heatmap import gaussian_targets
+from pose.datasets.keypoints import KeypointSet
+from pose.support.errors import PoseError, command
+from pose.support.files import atomic
+from pose.targets.heatmap import gaussian_targets
 
 CELL = 256  # pixels of height that a crop is drawn with
 GAP = 8

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from pose.data import layout
 from pose.data.images import check_size, read_image
-from pose.data.mpii_release import read_mat
-from pose.data.records import read_images
+from pose.data.obtain.mpii_release import read_mat
+from pose.data.obtain.sources import DETECTED, Source, sources
 from pose.data.samples import Samples, open_split
-from pose.data.sources import DETECTED, Source, sources
-from pose.errors import PoseError, command
-from pose.progress import progress_bar
+from pose.datasets import layout
+from pose.datasets.records import read_images
+from pose.support.errors import PoseError, command
+from pose.support.progress import progress_bar
 
 PERSONS = {
     ("coco", "train"): (118_287, 149_813),

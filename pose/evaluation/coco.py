@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pose.data.keypoints import COCO
-from pose.errors import PoseError
-from pose.files import read_json
+from pose.datasets.keypoints import COCO
+from pose.support.errors import PoseError
+from pose.support.files import read_json
 
 Evaluator = Literal["pycocotools", "xtcocotools", "fast"]
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")

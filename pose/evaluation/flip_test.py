@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pose.data.keypoints import KeypointSet
+from pose.datasets.keypoints import KeypointSet
 
 IN_CACHE = 4
 """Persons whose maps are averaged in one go on a CPU; more would wait for memory."""

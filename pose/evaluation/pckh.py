@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from pose.data.keypoints import MPII
-from pose.errors import PoseError
+from pose.datasets.keypoints import MPII
+from pose.support.errors import PoseError
 
 HEAD_SIZE = 0.6  # of the head box's diagonal
 NOT_COUNTED = ("pelvis", "thorax")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pose.data.keypoints import MPII
-from pose.errors import PoseError
+from pose.datasets.keypoints import MPII
 from pose.evaluation.pckh import GroundTruth, normalised_distances
-from pose.files import atomic
+from pose.support.errors import PoseError
+from pose.support.files import atomic
 
 
 def coco_persons(judge: Any) -> pd.DataFrame:

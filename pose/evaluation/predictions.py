@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pose.errors import PoseError
-from pose.files import atomic
+from pose.support.errors import PoseError
+from pose.support.files import atomic
 
 ARRAYS = (
     "image_ids",

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pose.data.keypoints import COCO
-from pose.errors import PoseError
+from pose.datasets.keypoints import COCO
 from pose.evaluation.oks import oks_nms, soft_oks_nms
 from pose.evaluation.predictions import Predictions
-from pose.files import read_json
+from pose.support.errors import PoseError
+from pose.support.files import read_json
 
 PERSON = 1  # COCO's category
 NUMBERS = 3 * len(COCO)

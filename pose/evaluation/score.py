@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pose.config import Experiment
-from pose.data.layout import ground_truth
+from pose.datasets.layout import ground_truth
 from pose.evaluation.coco import FAST, METRICS, Evaluator, Truth, evaluate
 from pose.evaluation.pckh import GroundTruth, from_rows, pckh, read_ground_truth
 from pose.evaluation.predictions import Predictions

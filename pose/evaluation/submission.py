@@ -15,11 +15,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from pose.errors import PoseError, command
 from pose.evaluate import add_suppression
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import read_results, to_results
-from pose.files import atomic, read_json
+from pose.support.errors import PoseError, command
+from pose.support.files import atomic, read_json
 
 COUNTED = 20  # persons an image
 DECIMALS = 2  # of a pixel: far below what the score can see, and a third of the file

@@ -11,8 +11,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from pose.errors import PoseError
-from pose.files import atomic
+from pose.support.errors import PoseError
+from pose.support.files import atomic
 
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared", "-Wno-psabi")
 

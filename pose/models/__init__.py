@@ -8,10 +8,9 @@ from inspect import signature
 
 from torch import nn
 
-from pose.errors import PoseError, nearest
 from pose.models.cpn import cpn_inception, cpn_r50
 from pose.models.danet import danet
-from pose.models.eeffpose import eeffpose
+from pose.models.eeffpose.net import eeffpose
 from pose.models.efficientpose import efficientpose
 from pose.models.hourglass import hourglass
 from pose.models.hrnet import hrnet
@@ -20,6 +19,7 @@ from pose.models.lpn import lpn
 from pose.models.mobile import mobilenetv2, shufflenetv2
 from pose.models.mobilenetv3 import mobilenetv3
 from pose.models.simplebaseline import simplebaseline
+from pose.support.errors import PoseError, nearest
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 

@@ -20,9 +20,9 @@ from timm.models import FeatureListNet
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from pose.errors import PoseError, nearest
 from pose.models.initialisation import from_imagenet
 from pose.models.input_size import require_multiple
+from pose.support.errors import PoseError, nearest
 
 WIDTH = 256  # of both nets' features
 MULTIPLE = 32

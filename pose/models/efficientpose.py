@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from pose.models.initialisation import from_imagenet
 from pose.models.input_size import require_multiple
-from pose.paf import limbs_of
+from pose.targets.paf import limbs_of
 
 STRIDE = 8  # of the trunks and passes
 PASSES = ("skeleton", "detection1", "detection2")

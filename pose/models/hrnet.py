@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from pose.errors import PoseError
 from pose.models.initialisation import from_imagenet, normal_
 from pose.models.input_size import require_multiple
+from pose.support.errors import PoseError
 
 STEM = 64
 MULTIPLE = 32  # the coarsest branch's stride

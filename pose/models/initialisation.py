@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from pose.errors import PoseError, nearest
+from pose.support.errors import PoseError, nearest
 
 INITS = ("scratch", "imagenet")
 

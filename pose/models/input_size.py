@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 
 
 def require_multiple(images: Tensor, multiple: int, network: str) -> None:

@@ -11,9 +11,9 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from pose.errors import PoseError
 from pose.models.deconv_head import DeconvNet
 from pose.models.initialisation import from_imagenet
+from pose.support.errors import PoseError
 
 STEM = 16
 WIDTH = 960

@@ -15,9 +15,9 @@ import torch
 
 from pose.config import Experiment
 from pose.data.samples import Samples
-from pose.errors import PoseError
-from pose.files import atomic
-from pose.fingerprint import fingerprint
+from pose.support.errors import PoseError
+from pose.support.files import atomic
+from pose.support.fingerprint import fingerprint
 
 KEPT = 2
 
@@ -43,7 +43,7 @@ def newest(run_dir: Path) -> Path | None:
 
     Clears away what a killed process left half-written: call it with the run's lock held.
     """
-    for partial in run_dir.glob(".*.*"):  # any of pose.files.atomic's
+    for partial in run_dir.glob(".*.*"):  # any of pose.support.files.atomic's
         partial.unlink()
     for path in _newest_first(run_dir):
         try:

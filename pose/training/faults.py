@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 
 WORKER_MEMORY = "it may have run out of memory or of /dev/shm: lower --workers"
 

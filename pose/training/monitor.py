@@ -22,8 +22,8 @@ from typing import Any
 import psutil
 import torch
 
-from pose.errors import PoseError
-from pose.files import atomic, writing
+from pose.support.errors import PoseError
+from pose.support.files import atomic, writing
 
 FILE = "performance.jsonl"
 INTERVAL_STEPS = 50

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pose.config import Experiment
-from pose.heatmap import normalise
-from pose.training.losses import LOSSES
+from pose.targets.heatmap import normalise
+from pose.targets.losses import LOSSES
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

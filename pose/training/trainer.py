@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from pose.config import Experiment
 from pose.data.dataset import PoseDataset
+from pose.data.loader import EpochBatches, training_loader
 from pose.evaluation.score import SCORE
-from pose.files import atomic
 from pose.kernels.mbconv import accelerate
-from pose.progress import progress_bar
-from pose.training import checkpoint, distributed
-from pose.training.loader import EpochBatches, training_loader
+from pose.parallel import distributed
+from pose.support.files import atomic
+from pose.support.progress import progress_bar
+from pose.training import checkpoint
 from pose.training.monitor import Monitor
 from pose.training.optimizer import create_optimizer
 from pose.training.schedule import Schedule

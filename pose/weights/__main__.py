@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pose import weights
-from pose.errors import command
+from pose.support.errors import command
 from pose.weights.download import cached_path
 
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pose.download import Transfers, download
-from pose.errors import PoseError
+from pose.support.download import Transfers, download
+from pose.support.errors import PoseError
 from pose.weights.published import published_file
 
 

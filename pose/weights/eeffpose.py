@@ -6,8 +6,8 @@ import re
 
 from torch import Tensor
 
-from pose.models.backbone import EEffNet
-from pose.models.eeffpose import PoseNet
+from pose.models.eeffpose.backbone import EEffNet
+from pose.models.eeffpose.net import PoseNet
 from pose.weights.naming import Naming
 
 # The released EEffNet is one sequence: stem, BN, activation, then the seven stages.

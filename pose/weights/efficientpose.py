@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pose.data.keypoints import MPII
+from pose.datasets.keypoints import MPII
 from pose.models.efficientpose import PASSES, EfficientPose
 from pose.weights.naming import Naming
 

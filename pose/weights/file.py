@@ -11,8 +11,8 @@ from safetensors.torch import load_model, save
 from torch import nn
 
 from pose.config import Experiment, read_experiment
-from pose.errors import PoseError
-from pose.files import atomic
+from pose.support.errors import PoseError
+from pose.support.files import atomic
 
 
 def write(path: Path, model: nn.Module, experiment: Experiment, **about: Any) -> None:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from pose.data.keypoints import KEYPOINT_SETS
-from pose.errors import PoseError, nearest
+from pose.datasets.keypoints import KEYPOINT_SETS
 from pose.models import create_model
 from pose.models.cpn import CPN
-from pose.models.eeffpose import PoseNet
+from pose.models.eeffpose.net import PoseNet
 from pose.models.efficientpose import EfficientPose
 from pose.models.hourglass import StackedHourglass
 from pose.models.hrnet import HRNet
@@ -20,6 +19,7 @@ from pose.models.lpn import LPN
 from pose.models.mobile import MobileNetV2Pose, ShuffleNetV2Pose
 from pose.models.mobilenetv3 import MobileNetV3Pose
 from pose.models.simplebaseline import SimpleBaseline
+from pose.support.errors import PoseError, nearest
 from pose.weights import (
     cpn,
     eeffpose,

@@ -11,8 +11,8 @@ from importlib import resources
 from pathlib import Path
 
 from pose.config import Experiment, experiment
-from pose.errors import PoseError, nearest
-from pose.presets import OUR_MODELS
+from pose.config.presets import OUR_MODELS
+from pose.support.errors import PoseError, nearest
 
 
 @dataclass(frozen=True)

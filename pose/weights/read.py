@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # what training scripts call the tensors
 PREFIX = re.compile(r"(?:model\.|module\.)+")  # a trainer's attribute, DataParallel's

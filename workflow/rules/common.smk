@@ -14,11 +14,11 @@ from tabulate import tabulate
 sys.path.insert(0, workflow.basedir)
 
 from pose.config import experiment as resolve_experiment
-from pose.data import layout
-from pose.data.keypoints import KEYPOINT_SETS
-from pose.errors import PoseError, nearest
-from pose.fingerprint import fingerprint, with_imports
-from pose.lock import Lock
+from pose.datasets import layout
+from pose.datasets.keypoints import KEYPOINT_SETS
+from pose.support.errors import PoseError, nearest
+from pose.support.fingerprint import fingerprint, with_imports
+from pose.support.lock import Lock
 
 
 def stop(message):
@@ -308,7 +308,7 @@ def check_data():
 
 def hold_directory():
     """Stop when another Snakemake works in this folder; the lock ends with its holder."""
-    lock = Lock(Path(".snakemake/pose.lock"))
+    lock = Lock(Path(".snakemake/pose.support.lock"))
     if not lock.acquire():
         stop(f"another Snakemake ({lock.holder()}) works in this folder; wait for it")
 

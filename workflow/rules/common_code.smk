@@ -9,8 +9,8 @@ from functools import cache
 DATA = [
     "pose/data/crop.py",
     "pose/data/images.py",
-    "pose/data/keypoints.py",
-    "pose/data/records.py",
+    "pose/datasets/keypoints.py",
+    "pose/datasets/records.py",
     "pose/data/samples.py",
 ]
 DECODING = [
@@ -27,21 +27,21 @@ SCORING = [
 ]
 STEPS = {
     "synthetic_data": [
-        "pose/data/synthetic.py",
-        "pose/data/canvas.py",
-        "pose/data/figure_drawing.py",
+        "pose/data/synthetic/render.py",
+        "pose/data/synthetic/canvas.py",
+        "pose/data/synthetic/figure_drawing.py",
     ],
     "train": [
         *DATA,
         "pose/data/augment.py",
         "pose/data/dataset.py",
-        "pose/heatmap.py",
+        "pose/targets/heatmap.py",
         "pose/kernels/*.c",
         "pose/kernels/*.py",
-        "pose/paf.py",
-        "pose/training/global_batch.py",
-        "pose/training/loader.py",
-        "pose/training/losses.py",
+        "pose/targets/paf.py",
+        "pose/parallel/global_batch.py",
+        "pose/data/loader.py",
+        "pose/targets/losses.py",
         "pose/training/optimizer.py",
         "pose/training/schedule.py",
         "pose/training/step.py",
@@ -52,7 +52,7 @@ STEPS = {
     "infer": [
         *DATA,
         *DECODING,
-        "pose/heatmap.py",
+        "pose/targets/heatmap.py",
     ],
     "evaluate": [*SCORING, "pose/evaluation/per_person.py"],
     "submission": [*SCORING, "pose/evaluation/submission.py"],
@@ -74,7 +74,7 @@ STEPS = {
         "analysis/re[ps]*.py",
         "analysis/reported/*.csv",
     ],
-    "samples": [*DATA, "pose/data/augment.py", "pose/data/sheet.py", "pose/heatmap.py"],
+    "samples": [*DATA, "pose/data/augment.py", "pose/data/sheet.py", "pose/targets/heatmap.py"],
     "training_figure": [
         "analysis/training.py",
         "analysis/style.py",
@@ -88,7 +88,7 @@ STEPS = {
         "analysis/reported/*.csv",
     ],
     "figure8": ["analysis/figure8.py", "analysis/style.py", "analysis/results.py"],
-    "overlays": ["analysis/overlays.py", "analysis/style.py", "pose/drawing.py"],
+    "overlays": ["analysis/overlays.py", "analysis/style.py", "pose/data/drawing.py"],
     "released": ["analysis/tables.py", "analysis/re*.py", "analysis/reported/*.csv"],
 }
 

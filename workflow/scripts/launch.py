@@ -21,8 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pose.errors import PoseError, command
-from pose.lock import Lock
+from pose.support.errors import PoseError, command
+from pose.support.lock import Lock
 
 
 def devices() -> list[str]:

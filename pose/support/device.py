@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 
 
 def select_device(name: str) -> torch.device:

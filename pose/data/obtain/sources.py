@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from pose.errors import PoseError, nearest
+from pose.support.errors import PoseError, nearest
 
 DETECTED = {"val": 104_125}
 """Persons that HRNet's detector found; nobody states the number for test-dev."""

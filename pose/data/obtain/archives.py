@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, NamedTuple
 
-from pose.download import Transfers, check_space
-from pose.errors import PoseError
+from pose.support.download import Transfers, check_space
+from pose.support.errors import PoseError
 
 ELSEWHERE = "choose another --root"
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)

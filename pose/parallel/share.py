@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.distributed as dist
 from torch import Tensor
 
-from pose.errors import PoseError
-from pose.training.distributed import processes, rank
+from pose.parallel.distributed import processes, rank
+from pose.support.errors import PoseError
 
 
 def own_share(samples: int, batch_size: int) -> range:

@@ -18,8 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pose.errors import PoseError
-from pose.training.global_batch import see_global_batch
+from pose.parallel.global_batch import see_global_batch
+from pose.support.errors import PoseError
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pose.models.fusion import glorot_, projection
+from pose.models.eeffpose.fusion import glorot_, projection
 
 
 class FSHead(nn.Module):

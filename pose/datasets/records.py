@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from pose.data.keypoints import COCO, MPII
-from pose.errors import PoseError
-from pose.files import read_json
+from pose.datasets.keypoints import COCO, MPII
+from pose.support.errors import PoseError
+from pose.support.files import read_json
 
 PERSON = 1  # COCO's category
 

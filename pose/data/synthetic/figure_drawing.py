@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pose.data.canvas import Canvas, Capsule, RoundedPolygon, Texture, hsv
-from pose.data.keypoints import COCO
+from pose.data.synthetic.canvas import Canvas, Capsule, RoundedPolygon, Texture, hsv
+from pose.datasets.keypoints import COCO
 
 X, Y, Z = 0, 1, 2
 SIDES = {"left": 1, "right": -1}

@@ -16,7 +16,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of the file
 CHUNK = 1 << 16  # bytes; what a broken transfer loses at most

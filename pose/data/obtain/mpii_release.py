@@ -19,9 +19,9 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError, mat_struct
 
-from pose.data.keypoints import MPII
-from pose.errors import PoseError
-from pose.files import atomic
+from pose.datasets.keypoints import MPII
+from pose.support.errors import PoseError
+from pose.support.files import atomic
 
 DIGITS = 3  # decimals of HRNet's files
 AGREEING = 0.75  # share of joints; a few persons of gt_valid.mat have some that are off

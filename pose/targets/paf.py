@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pose.data.keypoints import COCO, MPII
-from pose.errors import PoseError
+from pose.datasets.keypoints import COCO, MPII
+from pose.support.errors import PoseError
 
 
 def limbs_of(num_keypoints: int) -> tuple[tuple[int, int], ...]:

@@ -1,4 +1,4 @@
-"""The typed description of one experiment; :mod:`pose.presets` has the values by name.
+"""The typed description of one experiment; :mod:`pose.config.presets` has the values by name.
 
 An :class:`Experiment` holds the science of a training and its evaluation and nothing else: paths,
 devices and worker counts are arguments of the commands. It is frozen, and travels between
@@ -20,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from pose import presets
-from pose.errors import PoseError, nearest
-from pose.presets import Place
+from pose.config import presets
+from pose.config.presets import Place
+from pose.support.errors import PoseError, nearest
 
 Dataset = Literal["coco", "mpii", "synthetic"]
 Protocol = Literal["released", "controlled", "paper"]
@@ -143,7 +143,7 @@ class Training(Frozen):
     optimizer: Annotated[Adam | SGD, Field(discriminator="name")]
     schedule: Annotated[Plateau | Steps | Cyclical, Field(discriminator="name")]
     loss: Literal["mse", "cpn", "efficientpose"]
-    """A function of :mod:`pose.training.losses`."""
+    """A function of :mod:`pose.targets.losses`."""
     synchronised_batch_norm: bool
     """Batch statistics over all processes instead of each one's share."""
     precision: Literal["fp32", "bf16", "fp16"]

@@ -11,7 +11,7 @@ import timm
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from pose.models.fusion import TotalFusion
+from pose.models.eeffpose.fusion import TotalFusion
 
 CLOSES_SCALE = {2: 0, 4: 1, 6: 2}
 """Stage -> the scale whose feature its last block gives."""

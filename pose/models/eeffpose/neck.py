@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from timm.layers.pool2d_same import MaxPool2dSame
 from torch import Tensor, nn
 
-from pose.models.fusion import TotalFusion, glorot_, projection
+from pose.models.eeffpose.fusion import TotalFusion, glorot_, projection
 
 LEVELS = 5
 # A BiFPN cell's nodes in order: (level it makes, features it reads). Features 0-4 are the cell's

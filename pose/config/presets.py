@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from pose.errors import PoseError, nearest
+from pose.support.errors import PoseError, nearest
 
 Settings = dict[str, Any]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pose.errors import PoseError, nearest
-from pose.models.backbone import EEffNet, EffNet
-from pose.models.fusion import ACTIVATIONS
-from pose.models.head import FAHead, FSHead
-from pose.models.neck import BiFPN, TFNeck
+from pose.models.eeffpose.backbone import EEffNet, EffNet
+from pose.models.eeffpose.fusion import ACTIVATIONS
+from pose.models.eeffpose.head import FAHead, FSHead
+from pose.models.eeffpose.neck import BiFPN, TFNeck
+from pose.support.errors import PoseError, nearest
 
 
 @dataclass(frozen=True)

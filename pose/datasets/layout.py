@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pose.config import Dataset
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 
 DETECTIONS = {
     "val": "person_detection_results/COCO_val2017_detections_AP_H_56_person.json",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 
 REFUSED = {
     errno.EACCES,

@@ -7,7 +7,7 @@ import os
 import socket
 from pathlib import Path
 
-from pose.files import writing
+from pose.support.files import writing
 
 
 class Lock:

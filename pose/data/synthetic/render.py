@@ -28,10 +28,10 @@ import numpy as np
 from pydantic import Field
 
 from pose.config import Frozen, Probability, parse
-from pose.data.canvas import Canvas, Capsule, RoundedPolygon, Texture, hsv
-from pose.data.figure_drawing import LABELS_PER_PERSON, Figure, sample_figure
-from pose.data.keypoints import COCO
-from pose.errors import PoseError, command
+from pose.data.synthetic.canvas import Canvas, Capsule, RoundedPolygon, Texture, hsv
+from pose.data.synthetic.figure_drawing import LABELS_PER_PERSON, Figure, sample_figure
+from pose.datasets.keypoints import COCO
+from pose.support.errors import PoseError, command
 
 SPLITS = ("train", "val")
 DETECTIONS = "person_detections_val2017.json"

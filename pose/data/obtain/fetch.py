@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from pose.data import layout
-from pose.data.archives import ELSEWHERE, extract_files, extract_folder
-from pose.data.mpii_release import convert
-from pose.data.sources import DETECTED, Source, part, parts_of
-from pose.download import Transfers, download
-from pose.errors import PoseError, command
-from pose.files import atomic, read_json
+from pose.data.obtain.archives import ELSEWHERE, extract_files, extract_folder
+from pose.data.obtain.mpii_release import convert
+from pose.data.obtain.sources import DETECTED, Source, part, parts_of
+from pose.datasets import layout
+from pose.support.download import Transfers, download
+from pose.support.errors import PoseError, command
+from pose.support.files import atomic, read_json
 
 DEFAULT_PARTS = {
     "coco": ["annotations", "val2017", "train2017"],

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from pose.config import Target
-from pose.heatmap import blurred_targets, gaussian_targets, mse_loss
-from pose.paf import limbs_of, part_affinity_fields
+from pose.targets.heatmap import blurred_targets, gaussian_targets, mse_loss
+from pose.targets.paf import limbs_of, part_affinity_fields
 
 Loss = Callable[[list[Tensor], Tensor, Tensor, Target], Tensor]
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pose.data.dataset import PoseDataset
-from pose.errors import PoseError
+from pose.support.errors import PoseError
 
 
 class EpochBatches(Sampler[list[int]]):

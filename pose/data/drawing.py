@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pose.data.keypoints import KeypointSet
+from pose.datasets.keypoints import KeypointSet
 
 SIDES = {"left": "#ff7f0e", "right": "#00b7d4", "centre": "#ffffff"}
 FULL_SCORE = 0.4  # from here on a joint is drawn opaque
