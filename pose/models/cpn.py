@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import partial
+from typing import ClassVar
 
 import timm
 import torch
@@ -137,7 +138,7 @@ class RefineNet(nn.Module):
 class CPN(PoseModel):
     """Trunk, GlobalNet and RefineNet."""
 
-    namings = [
+    namings: ClassVar = [
         Naming(
             "GengDavid/pytorch-cpn",
             original_key,

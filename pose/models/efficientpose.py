@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import timm
 import torch
@@ -195,7 +196,7 @@ class DenseBlock(nn.Module):
 class EfficientPose(PoseModel):
     """Confidence maps of the image's own size."""
 
-    namings = [Naming("daniegr/EfficientPose", original_key)]
+    namings: ClassVar = [Naming("daniegr/EfficientPose", original_key)]
 
     def __init__(self, variant: Variant, num_keypoints: int, training_heads: bool) -> None:
         super().__init__()

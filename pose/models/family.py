@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -34,7 +34,7 @@ class PoseModel(nn.Module):
     ``imagenet``: the published file of its trunk's weights, None where there is none.
     """
 
-    namings: ClassVar[list[Naming]] = []
+    namings: ClassVar[Sequence[Naming]] = ()
     imagenet: str | None = None
 
     def starts(self, init: str) -> Iterator[Start]:

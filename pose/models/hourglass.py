@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -80,7 +81,7 @@ class Hourglass(nn.Module):
 class StackedHourglass(PoseModel):
     """Hourglasses in sequence; each predicts heat maps, which the next one refines."""
 
-    namings = [Naming("official", original_key, dropped=is_unused_skip)]
+    namings: ClassVar = [Naming("official", original_key, dropped=is_unused_skip)]
 
     def __init__(self, stacks: int, num_keypoints: int) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +90,7 @@ class HighResolutionModule(nn.Module):
 class HRNet(PoseModel):
     """Heat maps at a quarter of the input's resolution."""
 
-    namings = [Naming("official"), *mmpose(in_parts)]
+    namings: ClassVar = [Naming("official"), *mmpose(in_parts)]
 
     def __init__(self, variant: Variant, num_keypoints: int) -> None:
         super().__init__()

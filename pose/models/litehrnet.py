@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -219,7 +220,7 @@ class Trunk(nn.Module):
 class LiteHRNet(PoseModel):
     """The trunk and a 1x1 convolution to the heat maps."""
 
-    namings = [Naming("official", original_key), Naming("mmpose-1", mmpose_key)]
+    namings: ClassVar = [Naming("official", original_key), Naming("mmpose-1", mmpose_key)]
 
     def __init__(self, modules: tuple[int, ...], num_keypoints: int) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import gcd
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -74,7 +75,7 @@ class Bottleneck(nn.Module):
 class LPN(PoseModel):
     """Stem, four stages and the upsampling head; its tensors have the authors' names."""
 
-    namings = [Naming("official")]
+    namings: ClassVar = [Naming("official")]
 
     def __init__(self, depths: tuple[int, ...], num_keypoints: int) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -89,7 +90,7 @@ def fitted(model: nn.Module, key: str) -> str:
 class MobileNetV3Pose(DeconvNet):
     """The trunk, its last convolution, to 960 channels, and the head."""
 
-    namings = [Naming("fitted", fitted)]
+    namings: ClassVar = [Naming("fitted", fitted)]
 
 
 def mobilenetv3(*, num_keypoints: int) -> MobileNetV3Pose:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
+from typing import ClassVar
 
 import torchvision
 from torch import nn
@@ -30,7 +31,7 @@ def official(model: nn.Module, key: str) -> str:
 class SimpleBaseline(DeconvNet):
     """A ResNet, whose blocks of stride 2 have it on the 3x3 convolution, and the head."""
 
-    namings = [Naming("official", official), *mmpose()]
+    namings: ClassVar = [Naming("official", official), *mmpose()]
 
     def imagenet_starts(self, file: str) -> Iterator[Start]:
         yield Start(self.backbone, file, trunk_key)
