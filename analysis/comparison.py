@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import reported, tables
-from analysis.results import PCKH, read_complexity, read_metrics, read_sheet, val_set
+from analysis.results import PCKH, read_complexity, read_metrics, val_set
+from pose.model_sheet import FILE, Sheet, read_sheet, reconstructions
 from pose.support.errors import PoseError, command
 
 TITLES = {2: "COCO val2017", 3: "COCO test-dev2017", 4: "MPII val"}
@@ -24,11 +25,11 @@ KEYS = ["model", "input"]
 MARK = "†"
 
 
-def build(
+def comparison_table(
     number: int,
     metrics: pd.DataFrame,
     complexity: pd.DataFrame,
-    sheet: pd.DataFrame,
+    sheet: Sheet,
     submissions: dict[tuple[str, str], str],
 ) -> pd.DataFrame:
     """The table of text: a row per row of the paper, then one per other run of its data set.
@@ -48,8 +49,8 @@ def build(
     cost = complexity[complexity["num_keypoints"] == (16 if number == 4 else 17)].set_index(KEYS)
     cost = cost.reindex(pd.MultiIndex.from_frame(table[KEYS])).reset_index()
     shown = pd.DataFrame({"method": table["method"].fillna(table["model"])})
-    reconstruction = table["model"].map(sheet["reconstruction"])
-    shown["method"] += reconstruction.map({True: f" {MARK}", False: ""}).fillna("")
+    rebuilt = table["model"].isin(reconstructions(sheet))
+    shown["method"] += rebuilt.map({True: f" {MARK}", False: ""})
     shown["backbone"] = table["backbone"].fillna("-").replace("", "-")
     shown["input"] = table["input"]
     shown["paper params (M)"] = table["params_m"].map(_number(2))
@@ -127,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--submissions", nargs="*", default=[], metavar="MODEL@HxW=FILE", help="test-dev's archives"
     )
     parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
-    parser.add_argument("--models", type=Path, required=True, help="config/models.tsv")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
     parser.add_argument("--output-dir", type=Path, required=True)
     options = parser.parse_args(arguments)
 
@@ -137,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
         model, _, size = run.partition("@")
         names = [submissions.get((model, size)), Path(file).name]
         submissions[model, size] = ", ".join(filter(None, names))
-    table = build(
+    table = comparison_table(
         options.number,
         read_metrics(options.metrics),
         read_complexity(options.complexity),

@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import reported, tables
-from analysis.results import read_complexity, read_sheet
+from analysis.results import read_complexity
+from pose.model_sheet import FILE, Sheet, read_sheet, reconstructions
 from pose.support.errors import PoseError, command
 
 TOLERANCE = 0.03
@@ -24,16 +25,16 @@ PRINTED = {"params": "params_m", "gmacs": "gflops"}
 """Quantity -> the column of the paper's tables that prints it."""
 
 
-def build(complexity: pd.DataFrame, sheet: pd.DataFrame) -> pd.DataFrame:
+def cost_table(complexity: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
     """A row per measured model, input and number of keypoints, and per different figure printed.
 
-    ``sheet`` is ``config/models.tsv`` indexed by model. Raises PoseError where a model of the
+    ``sheet`` is ``config/models.tsv``. Raises PoseError where a model of the
     paper's tables was not measured, a disagreement has no reason, or a reason no disagreement.
     """
     ours = complexity.assign(
         params=complexity["params"] / 1e6,
         gmacs=complexity["gmacs_fvcore"],
-        reconstruction=complexity["model"].map(sheet["reconstruction"]),
+        reconstruction=complexity["model"].isin(reconstructions(sheet)),
     )
     paper = _paper()
     _require_measured(ours, paper)
@@ -138,11 +139,11 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m analysis.complexity_table", description=__doc__
     )
     parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
-    parser.add_argument("--models", type=Path, required=True, help="config/models.tsv")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
     parser.add_argument("--output-dir", type=Path, required=True)
     options = parser.parse_args(arguments)
 
-    table = build(read_complexity(options.complexity), read_sheet(options.models))
+    table = cost_table(read_complexity(options.complexity), read_sheet(options.models))
     tables.write(summarise(table), options.output_dir, "complexity", "Complexity", CAPTION)
     columns = [*CASE, "reconstruction", "params", "gmacs", "gmacs_conv_linear", "table"]
     columns += ["printed_input", *PRINTED.values(), *(f"difference {q}" for q in PRINTED), "reason"]

@@ -22,11 +22,11 @@ from analysis import reported, style
 from analysis.results import (
     describe,
     is_full_coco,
-    order_of,
     read_complexity,
     read_metrics,
     score_of,
 )
+from pose.model_sheet import FILE, Sheet, read_sheet
 from pose.support.errors import PoseError, command
 
 COLOURS = {"small": "#9db4c8", "large": "#56616c", "ours": style.RED}
@@ -48,7 +48,7 @@ PLACES = {
 }
 
 
-def draw(metrics: pd.DataFrame, complexity: pd.DataFrame) -> Figure:
+def ap_against_params(metrics: pd.DataFrame, complexity: pd.DataFrame, sheet: Sheet) -> Figure:
     """The figure, from :func:`read_metrics` and :func:`read_complexity`.
 
     Raises PoseError for a measured model without a row in ``complexity``.
@@ -71,7 +71,7 @@ def draw(metrics: pd.DataFrame, complexity: pd.DataFrame) -> Figure:
         measured_panel.set_ylabel(f"{score_of(runs)} (%), measured here, {boxes} boxes")
         data = runs.iloc[0]
         measured_panel.set_title(f"Measured here: {data['dataset']}, {data['input']}")
-    draw_measured(measured_panel, runs, complexity)
+    draw_measured(measured_panel, runs, complexity, sheet)
     star = _dot("*", STAR, "")
     star.set(markersize=11, markeredgecolor=style.INK, markeredgewidth=0.7)
     text = f"measured here (number: ablation order): {describe(runs)}, {boxes} boxes"
@@ -130,8 +130,11 @@ def _gap(table: pd.DataFrame) -> Rectangle:
     return Rectangle((0.01, floor), lightest - 0.01, top - floor, color=style.PALE, lw=0, zorder=0)
 
 
-def draw_measured(axes: Axes, runs: pd.DataFrame, complexity: pd.DataFrame) -> None:
-    """A star per model at its mean over seeds, with the standard deviation as a bar."""
+def draw_measured(axes: Axes, runs: pd.DataFrame, complexity: pd.DataFrame, sheet: Sheet) -> None:
+    """A star per model at its mean over seeds, with the standard deviation as a bar.
+
+    An order of the ablation is called as in the sheet, any other model by its name.
+    """
     params = complexity.groupby("model")["params"].first() / 1e6
     unknown = sorted(set(runs["model"]) - set(params.index))
     if unknown:
@@ -142,11 +145,12 @@ def draw_measured(axes: Axes, runs: pd.DataFrame, complexity: pd.DataFrame) -> N
         color=STAR, mec=style.INK, mew=0.7, ecolor=style.INK, elinewidth=0.8, zorder=4,
     )  # fmt: skip
     for model, row in models.iterrows():
-        order = order_of(model)  # a short name, which fits into its star
+        name = sheet.get(model, {}).get("order") or model
+        inside = len(name) <= 2  # so short a name fits into its star
         axes.annotate(
-            str(order or model), (row["params"], row["mean"]),
-            (0, -0.5) if order else (10, 0), textcoords="offset points", zorder=5,
-            ha="center" if order else "left", va="center", fontsize=7, fontweight="bold",
+            name, (row["params"], row["mean"]),
+            (0, -0.5) if inside else (10, 0), textcoords="offset points", zorder=5,
+            ha="center" if inside else "left", va="center", fontsize=7, fontweight="bold",
         )  # fmt: skip
 
 
@@ -167,9 +171,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.figure1", description=__doc__)
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
     parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
     parser.add_argument("--output-dir", type=Path, required=True)
     options = parser.parse_args(arguments)
-    figure = draw(read_metrics(options.metrics), read_complexity(options.complexity))
+    figure = ap_against_params(
+        read_metrics(options.metrics),
+        read_complexity(options.complexity),
+        read_sheet(options.models),
+    )
     style.save(figure, options.output_dir, "figure1")
 
 

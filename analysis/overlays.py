@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import cv2
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ from matplotlib.lines import Line2D
 from analysis import style
 from analysis.results import run_of
 from pose.data.crop import PIXEL_STD
-from pose.data.drawing import SIDES, edge_sides, joint_sides, opacities
+from pose.data.drawing import SIDES, draw_skeleton
 from pose.data.images import read_image
 from pose.data.samples import Samples, open_split
 from pose.datasets.keypoints import KeypointSet
@@ -27,6 +28,7 @@ from pose.support.errors import PoseError, command
 
 FEWEST_JOINTS = 8  # annotated ones, for the error to mean something
 COLUMNS, PERSONS = 6, 12
+CROP_HEIGHT = 256  # pixels
 
 
 def choose(truth: Samples, predictions: Predictions) -> list[tuple[int, int, float]]:
@@ -51,7 +53,7 @@ def choose(truth: Samples, predictions: Predictions) -> list[tuple[int, int, flo
     return [persons[rank] for rank in ranks.round().astype(int)]
 
 
-def draw(truth: Samples, predictions: Predictions, title: str) -> Figure:
+def overlay_figure(truth: Samples, predictions: Predictions, title: str) -> Figure:
     """The sheet. Raises PoseError for an image that cannot be read."""
     chosen = choose(truth, predictions)
     rows = -(-len(chosen) // COLUMNS)
@@ -63,14 +65,14 @@ def draw(truth: Samples, predictions: Predictions, title: str) -> Figure:
     for axes in grid.flat[len(chosen) :]:
         axes.set_axis_off()
     for axes, (own, row, error) in zip(grid.flat, chosen, strict=False):
-        axes.imshow(read_image(truth.image_paths[truth.image_index[own]])[..., ::-1])
-        draw_skeleton(axes, predictions.keypoints[row], truth.keypoints)
+        photo = read_image(truth.image_paths[truth.image_index[own]])
+        half = predictions.scales[row] * PIXEL_STD / 2
+        box = np.concatenate([predictions.centers[row] - half, predictions.centers[row] + half])
+        _show_crop(axes, photo, box, predictions.keypoints[row], truth.keypoints)
         seen = truth.joints[own][truth.visible[own] > 0]
         axes.scatter(*seen.T, s=14, fc="none", ec="#ffe600", lw=0.7, zorder=4)
-        half = predictions.scales[row] * PIXEL_STD / 2
-        left, top = predictions.centers[row] - half
-        right, bottom = predictions.centers[row] + half
-        axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], fc=style.PALE)
+        left, top, right, bottom = box
+        axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
         axes.set_title(f"error {100 * error:.1f} %", fontsize=7, fontweight="normal", pad=2)
     figure.suptitle(title, fontsize=9, fontweight="bold")
@@ -85,16 +87,21 @@ def draw(truth: Samples, predictions: Predictions, title: str) -> Figure:
     return figure
 
 
-def draw_skeleton(axes: Axes, joints: np.ndarray, keypoints: KeypointSet) -> None:
-    """Draw joints (K, 3): x, y in image pixels and score, coloured by the body's side."""
-    opacity = opacities(joints[:, 2])
-    for (a, b), side in zip(keypoints.skeleton, edge_sides(keypoints), strict=True):
-        colour = SIDES[side]
-        alpha = min(opacity[a], opacity[b])
-        axes.plot(*joints[[a, b], :2].T, color="black", lw=2.6, alpha=alpha / 2)
-        axes.plot(*joints[[a, b], :2].T, color=colour, lw=1.6, alpha=alpha)
-    colours = [SIDES[side] for side in joint_sides(keypoints)]
-    axes.scatter(*joints[:, :2].T, s=9, c=colours, alpha=opacity, ec="black", lw=0.4, zorder=3)
+def _show_crop(
+    axes: Axes, photo: np.ndarray, box: np.ndarray, joints: np.ndarray, keypoints: KeypointSet
+) -> None:
+    """Show the skeleton (K, 3) in the part ``box`` (left, top, right, bottom) of a photo.
+
+    The photo is enlarged first, so that lines are as thin on a small person as on a large one.
+    """
+    corner, (width, height) = box[:2], box[2:] - box[:2]
+    zoom = CROP_HEIGHT / height
+    matrix = np.column_stack([zoom * np.eye(2), -zoom * corner])
+    size = round(zoom * width), CROP_HEIGHT
+    crop = cv2.warpAffine(photo, matrix, size, borderValue=(236, 236, 236))
+    draw_skeleton(crop, np.column_stack([(joints[:, :2] - corner) * zoom, joints[:, 2]]), keypoints)
+    left, top, right, bottom = box - 0.5 / zoom  # a pixel's coordinates are those of its centre
+    axes.imshow(crop[..., ::-1], extent=(left, right, bottom, top))
 
 
 @command
@@ -108,8 +115,8 @@ def main(arguments: list[str] | None = None) -> None:
     any_size = 256, 192  # the boxes are not used
     truth = open_split(options.dataset, options.data_root, "val", any_size)
     run = run_of(options.predictions)
-    title = f"{run['model']}, seed {run['seed']}: persons of the {options.dataset} val split"
-    figure = draw(truth, Predictions.load(options.predictions), title)
+    title = f"{run['run']}, seed {run['seed']}: persons of the {options.dataset} val split"
+    figure = overlay_figure(truth, Predictions.load(options.predictions), title)
     style.save_png(figure, options.output, dpi=120)  # photographs: a PNG grows fast
 
 

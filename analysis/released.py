@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis import reported, tables
 from analysis.results import PCKH, read_metrics, val_set
+from pose.model_sheet import FILE, Sheet, ablation, read_sheet
 from pose.support.errors import PoseError, command
 from pose.weights.published import checkpoints, published_file
 
@@ -21,13 +22,13 @@ from pose.weights.published import checkpoints, published_file
 SCORES = {"AP": ("gt", "det"), "AR": ("gt", "det"), PCKH: ("gt",)}
 
 
-def build(metrics: pd.DataFrame) -> pd.DataFrame:
+def released_table(metrics: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
     """The table with a row per published checkpoint; NaN where nothing applies or was run.
 
     Raises PoseError for metrics of an unknown checkpoint, and for two of the same kind.
     """
     ours = {boxes: _measured(metrics, boxes) for boxes in ("gt", "det")}
-    published = _published()
+    published = _published(sheet)
     table = published[["input"]].copy()
     for score, kinds in SCORES.items():
         table[f"paper {score}"] = published[score]
@@ -55,15 +56,14 @@ def _measured(metrics: pd.DataFrame, boxes: str) -> pd.DataFrame:
     return ours.reindex(index=[file.name for file in checkpoints()], columns=columns)
 
 
-def _published() -> pd.DataFrame:
+def _published(sheet: Sheet) -> pd.DataFrame:
     """Model, data set, input and the paper's scores of each checkpoint."""
-    ablation, coco, mpii = reported.ablation(), reported.coco_val(), reported.mpii_val()
+    coco, mpii = reported.coco_val(), reported.mpii_val()
+    orders = reported.ablation().rename(index=str)
     coco = coco[coco["group"] == "ours"]  # the others' models stand there at several inputs
     paper = pd.concat(
         [
-            ablation.assign(
-                model=[f"eeffpose-p0-order{k}" for k in ablation.index], dataset="coco"
-            ),
+            orders.assign(model=orders.index.map(ablation(sheet)), dataset="coco"),
             coco.assign(model=coco["method"].str.lower(), dataset="coco"),
             mpii.assign(model=mpii["method"].str.lower(), dataset="mpii"),
         ]
@@ -126,10 +126,12 @@ def caption(table: pd.DataFrame) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.released", description=__doc__)
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
     parser.add_argument("--output-dir", type=Path, required=True)
     options = parser.parse_args(arguments)
 
-    table = build(read_metrics(options.metrics, "checkpoint"))
+    metrics = read_metrics(options.metrics, "checkpoint")
+    table = released_table(metrics, read_sheet(options.models))
     title = "Released checkpoints"
     tables.write(summarise(table), options.output_dir, "released", title, caption(table))
     numbers = _mark_not_run(table, table.round(3))

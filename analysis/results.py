@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors import SafetensorError, safe_open
 
 from pose.support.errors import PoseError
 from pose.support.files import read_json
@@ -27,14 +28,8 @@ VAL = {"coco": ("COCO val2017", COCO_VAL_IMAGES, "images"), "mpii": ("MPII val",
 MPII_ROW = {"evaluator": "pose.evaluation.pckh", "images": None}  # what MPII's files do not say
 
 
-def order_of(model: str) -> int | None:
-    """The ablation order in the name of an EEffPose-P0 model or of a run; None for any other."""
-    match = re.search(r"eeffpose-p0-order([1-8])", model)
-    return int(match[1]) if match else None
-
-
 def read_metrics(files: Iterable[Path], *keys: str) -> pd.DataFrame:
-    """A row per ``metrics_*.json``: its flat keys, and ``order`` (nullable integer).
+    """A row per ``metrics_*.json``: its flat keys.
 
     Raises PoseError for a file that is missing, malformed or lacks one of ``METRIC_KEYS``
     and ``keys``.
@@ -44,21 +39,20 @@ def read_metrics(files: Iterable[Path], *keys: str) -> pd.DataFrame:
         row = _object(read_json(file), str(file))
         _require(row, (*METRIC_KEYS, *keys), str(file))
         _require(row, () if PCKH in row else ("AP", "AR", "evaluator", "images"), str(file))
-        rows.append(MPII_ROW | row | {"order": order_of(row["model"])})
-    columns = [*METRIC_KEYS, "order"] if not rows else None
-    return _percent(pd.DataFrame(rows, columns=columns).astype({"order": "Int64"}))
+        rows.append(MPII_ROW | row)
+    return _percent(pd.DataFrame(rows, columns=None if rows else METRIC_KEYS))
 
 
 def read_logs(files: Iterable[Path]) -> pd.DataFrame:
-    """A row per epoch of each ``<name>/<model>/seed<k>/training.jsonl``.
+    """A row per epoch of each ``<name>/<run>/seed<k>/training.jsonl``.
 
-    The path gives the run (:func:`run_of`), the lines give ``epoch``, ``lr`` and the val score.
+    The lines give ``epoch``, ``lr`` and the val score, :func:`run_of` the run and its model.
     Raises PoseError for another kind of path, and for a line that is not such an object.
     """
     rows = list(_lines(files, "epoch", "lr"))
     for where, row in rows:
         _require(row, () if PCKH in row else ("AP",), where)
-    return _percent(pd.DataFrame([row for _, row in rows]).astype({"order": "Int64"}))
+    return _percent(pd.DataFrame([row for _, row in rows]))
 
 
 def read_performance(files: Iterable[Path]) -> pd.DataFrame:
@@ -86,7 +80,7 @@ def _lines(files: Iterable[Path], *required: str) -> Iterator[tuple[str, dict[st
 
 
 def read_complexity(file: Path) -> pd.DataFrame:
-    """``complexity.csv``: a row per model and input, params as counts, GMACs in 1e9, ``order``.
+    """``complexity.csv``: a row per model and input, params as counts, GMACs in 1e9.
 
     Raises PoseError for a file that is missing, malformed or lacks a column.
     """
@@ -97,15 +91,7 @@ def read_complexity(file: Path) -> pd.DataFrame:
             f"{file}: not a complexity table ({error}); rerun pose.complexity"
         ) from None
     _require(frame, COMPLEXITY_COLUMNS, str(file))
-    return frame.assign(order=frame["model"].map(order_of).astype("Int64"))
-
-
-def read_sheet(file: Path) -> pd.DataFrame:
-    """``config/models.tsv``, indexed by model, ``reconstruction`` as booleans."""
-    try:
-        return pd.read_csv(file, sep="\t", index_col="model").astype({"reconstruction": bool})
-    except (OSError, KeyError, ValueError) as error:
-        raise PoseError(f"{file}: not the sheet of models ({error})") from None
+    return frame
 
 
 def score_of(frame: pd.DataFrame) -> str:
@@ -145,14 +131,26 @@ def describe(metrics: pd.DataFrame) -> str:
 
 
 def run_of(file: Path) -> dict[str, Any]:
-    """``name``, ``model``, ``seed`` and ``order`` from ``<name>/<model>/seed<k>/FILE``.
+    """``name``, ``run``, ``seed`` and ``model`` of the file ``<name>/<run>/seed<k>/FILE``.
 
+    The model is that of the weights beside it; without them the run is called as its model.
     Raises PoseError for another kind of path.
     """
-    seed, model, name = (parent.name for parent in (*file.resolve().parents,)[:3])
+    folder = file.resolve().parent
+    seed, run, name = folder.name, folder.parent.name, folder.parent.parent.name
     if not re.fullmatch(r"seed\d+", seed):
-        raise PoseError(f"{file}: expected a path like results/<name>/<model>/seed<k>/{file.name}")
-    return {"name": name, "model": model, "seed": int(seed[4:]), "order": order_of(model)}
+        raise PoseError(f"{file}: expected a path like results/<name>/<run>/seed<k>/{file.name}")
+    model = _model_of(folder / "weights.safetensors") or run
+    return {"name": name, "run": run, "seed": int(seed[4:]), "model": model}
+
+
+def _model_of(weights: Path) -> str | None:
+    """The model in the experiment that our own weights are of; None without such a file."""
+    try:
+        with safe_open(weights, "np") as file:
+            return json.loads(file.metadata()["about"])["experiment"]["model"]
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError):
+        return None
 
 
 def _text(file: Path) -> str:

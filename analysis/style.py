@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
 
 RED, BLUE = "#c8102e", "#1f5fa8"
 INK, GREY, PALE = "#222222", "#7a7a7a", "#ececec"
@@ -66,15 +67,9 @@ def spread(positions: Sequence[float], gap: float) -> np.ndarray:
     values = np.asarray(positions, dtype=float)
     rank = np.argsort(values, kind="stable")
     steps = gap * np.arange(len(values))
-    blocks: list[tuple[float, int]] = []  # (mean, size): pool adjacent violators
-    for value in values[rank] - steps:
-        blocks.append((value, 1))
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (a, m), (b, n) = blocks[-2:]
-            blocks[-2:] = [((a * m + b * n) / (m + n), m + n)]
-    means, sizes = zip(*blocks, strict=True)
     placed = np.empty_like(values)
-    placed[rank] = np.clip(np.repeat(means, sizes), 0, 1 - steps[-1]) + steps
+    fitted = isotonic_regression(values[rank] - steps).x
+    placed[rank] = np.clip(fitted, 0, 1 - steps[-1]) + steps
     return placed
 
 

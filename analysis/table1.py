@@ -1,4 +1,4 @@
-"""Table 1: the eight ablation orders, as the paper reports them beside what was measured here.
+"""Table 1: the orders of the ablation, what the paper reports of them beside what was measured.
 
 Reported and measured numbers never share a column, and measured numbers of different data sets,
 inputs, protocols or evaluators never share a row. The CSV has a row per run; the Markdown and the
@@ -13,34 +13,47 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import reported, tables
+from analysis.ablation import orders_of, with_orders
 from analysis.results import PCKH, describe, is_full_coco, read_complexity, read_metrics
+from pose.model_sheet import FILE, Sheet, read_sheet
 from pose.support.errors import PoseError, command
 
 PROVENANCE = ["dataset", "input", "protocol", "evaluator"]
-SWITCHES = {f"meme_{part}": f"MEMe {part}" for part in ("backbone", "neck", "head")}
+MARKS = {"meme": "✓", "plain": "✗"}
+FLAGS = {"meme": True, "plain": False}
 PAPER = {"AP": "paper AP (COCO val)", "AR": "paper AR (COCO val)"}
 
 
-def build(metrics: pd.DataFrame, complexity: pd.DataFrame) -> pd.DataFrame:
+def ablation_table(metrics: pd.DataFrame, complexity: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
     """The table with a row per run, and a row of NaNs for an order without runs.
 
-    Raises PoseError if no metrics are of an EEffPose-P0 order, or two are of the same run.
+    Its orders are those of ``sheet``, also where the paper has no number. Raises PoseError if no
+    metrics are of an order, or two are of the same run.
     """
-    paper = reported.ablation().rename(columns=SWITCHES | PAPER)
-    cost = complexity.dropna(subset="order").astype({"order": int})
+    paper = reported.ablation().rename(index=str, columns=PAPER)[list(PAPER.values())]
+    cost = with_orders(complexity, sheet)
     params = cost.groupby("order")["params"].first() / 1e6
     gmacs = cost.pivot_table(index="order", columns="input", values="gmacs_fvcore")
     gmacs.columns = [f"GMACs (fvcore, {size})" for size in gmacs]
-    table = paper.join(_measured(metrics)).join(params.rename("params (M)")).join(gmacs)
+    table = _switches(sheet).join(paper).join(_measured(metrics, sheet))
+    table = table.join(params.rename("params (M)")).join(gmacs)
     tail = [*PROVENANCE, "seed"]
     return table[[*table.columns.drop(tail), *tail]].reset_index()
 
 
-def _measured(metrics: pd.DataFrame) -> pd.DataFrame:
+def _switches(sheet: Sheet) -> pd.DataFrame:
+    """The switches' values, in columns that are named for MEMe where one of them is MEMe's."""
+    orders = orders_of(sheet)
+    return orders.rename(
+        columns={name: f"MEMe {name}" for name in orders if "meme" in orders[name].values}
+    )
+
+
+def _measured(metrics: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
     """Scores of every run in one column per metric and kind of boxes, indexed by order."""
-    ours = metrics.dropna(subset="order").astype({"order": int})
+    ours = with_orders(metrics, sheet)
     if ours.empty:
-        raise PoseError("no metrics of an EEffPose-P0 order: evaluate at least one of them")
+        raise PoseError("no metrics of an order of the ablation: evaluate at least one of them")
     keys = ["order", *PROVENANCE, "seed"]
     twice = ours[ours.duplicated([*keys, "boxes"])]
     if len(twice):
@@ -58,15 +71,13 @@ def _measured(metrics: pd.DataFrame) -> pd.DataFrame:
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """One row of text per order and provenance: scores averaged over seeds, switches as marks."""
     rows = []
-    for _, runs in table.groupby(["order", *PROVENANCE], dropna=False):
+    for _, runs in table.groupby(["order", *PROVENANCE], dropna=False, sort=False):
         rows.append({column: _cell(column, runs[column]) for column in runs})
     return pd.DataFrame(rows)
 
 
 def _cell(column: str, values: pd.Series) -> str:
     known = values.dropna()
-    if column in SWITCHES.values():
-        return "✓" if values.iloc[0] else "✗"
     if column.startswith("measured"):
         return tables.mean_and_spread(values)
     if known.empty:
@@ -77,14 +88,14 @@ def _cell(column: str, values: pd.Series) -> str:
         return f"{known.iloc[0]:.1f}"
     if column.startswith(("params", "GMACs")):
         return f"{known.iloc[0]:.3f}"
-    return str(known.iloc[0])
+    return MARKS.get(known.iloc[0], str(known.iloc[0]))
 
 
-def caption(metrics: pd.DataFrame) -> str:
+def caption(metrics: pd.DataFrame, sheet: Sheet) -> str:
     """What was reported where, what was measured on what, and what may not be compared."""
-    ours = metrics.dropna(subset="order")
+    ours = with_orders(metrics, sheet)
     text = (
-        "Ablation of MEMe: eight orders of EEffPose-P0. All scores in percent. "
+        "Ablation of MEMe: the orders of EEffPose-P0. All scores in percent. "
         "The paper's columns: Table 1 of Li et al., Sensors 2022, 22, 632 (COCO val2017, 256x192). "
         f"Measured columns: {describe(ours)}."
     )
@@ -99,10 +110,11 @@ def caption(metrics: pd.DataFrame) -> str:
 
 
 def _write_csv(table: pd.DataFrame, file: Path) -> None:
-    scores = [column for column in table if column.startswith("measured")]
-    runs = table.round(3).astype({**dict.fromkeys(scores, object), "seed": "Int64"})
-    runs[scores] = runs[scores].where(runs[scores].notna(), tables.NOT_RUN)
-    runs.to_csv(file, index=False)
+    shown = table.round(3).astype({"seed": "Int64"}).replace(FLAGS)
+    for kind, absent in (("measured", tables.NOT_RUN), ("paper", "-")):
+        columns = [column for column in shown if column.startswith(kind)]
+        shown[columns] = shown[columns].astype(object).fillna(absent)
+    shown.to_csv(file, index=False)
 
 
 @command
@@ -110,12 +122,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.table1", description=__doc__)
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
     parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
     parser.add_argument("--output-dir", type=Path, required=True)
     options = parser.parse_args(arguments)
 
-    metrics = read_metrics(options.metrics)
-    table = build(metrics, read_complexity(options.complexity))
-    tables.write(summarise(table), options.output_dir, "table1", "Table 1", caption(metrics))
+    metrics, sheet = read_metrics(options.metrics), read_sheet(options.models)
+    table = ablation_table(metrics, read_complexity(options.complexity), sheet)
+    text = caption(metrics, sheet)
+    tables.write(summarise(table), options.output_dir, "table1", "Table 1", text)
     _write_csv(table, options.output_dir / "table1.csv")
 
 

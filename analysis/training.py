@@ -26,10 +26,10 @@ PANELS = {
 }
 
 
-def draw(performance: pd.DataFrame) -> Figure:
+def training_figure(performance: pd.DataFrame) -> Figure:
     """The figure from the rows of :func:`analysis.results.read_performance`."""
     epochs = performance[performance["event"] == "epoch"].sort_values("epoch")
-    names = sorted(epochs["model"].unique())
+    names = sorted(epochs["run"].unique())
     colours = {name: colormaps["turbo"]((k + 0.5) / len(names)) for k, name in enumerate(names)}
     figure, panels = plt.subplots(
         len(PANELS), 1, figsize=(7.2, 8), sharex=True, height_ratios=(1.6, 1, 1),
@@ -37,7 +37,7 @@ def draw(performance: pd.DataFrame) -> Figure:
     )  # fmt: skip
     first = epochs["seed"].min()
     for axes, (column, label) in zip(panels, PANELS.items(), strict=True):
-        for (name, seed), run in epochs.groupby(["model", "seed"]):
+        for (name, seed), run in epochs.groupby(["run", "seed"]):
             axes.plot(
                 *(run["epoch"], run[column]), color=colours[name], lw=1.4, marker="o", ms=2,
                 alpha=1 if seed == first else 0.3, label=name if seed == first else None,
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--output-dir", type=Path, required=True)
     options = parser.parse_args(arguments)
-    style.save(draw(read_performance(options.logs)), options.output_dir, "training")
+    style.save(training_figure(read_performance(options.logs)), options.output_dir, "training")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,26 @@
 """Tables and figures, on made-up result files."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from analysis import comparison, figure1, figure8, overlays, reported, style, table1, training
+from analysis.ablation import line_styles, orders_of
 from analysis.results import describe, read_complexity, read_logs, read_metrics, read_performance
 from pose.data.samples import Samples
 from pose.datasets.keypoints import COCO
 from pose.evaluation.predictions import Predictions
+from pose.model_sheet import FILE, read_sheet, switches
 from pose.support.errors import PoseError
 
 ROOT = Path(__file__).parent.parent
+SHEET = read_sheet()
 PARAMS = {1: 3_797_279, 2: 8_423_785, 8: 9_004_292}
 
 
@@ -129,13 +135,13 @@ def test_training_figure_draws_every_run(tmp_path):
         line = {"event": "epoch", "loss": 0.1, "images_per_second": 9.0, "data_wait_share": 0.2}
         file.write_text("".join(json.dumps({"epoch": e} | line) + "\n" for e in (0, 1)))
         files.append(file)
-    figure = training.draw(read_performance(files))
+    figure = training.training_figure(read_performance(files))
     assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2]
 
 
 def test_seeds_are_averaged(tmp_path, complexity):
     files = [write_metrics(tmp_path, 2, seed, AP=ap) for seed, ap in enumerate((0.2, 0.3))]
-    table = table1.build(read_metrics(files), read_complexity(complexity))
+    table = table1.ablation_table(read_metrics(files), read_complexity(complexity), SHEET)
     row = table1.summarise(table).set_index("order").loc["2"]
     assert row["measured AP, gt boxes"] == "25.0 ± 7.1"  # sample standard deviation
     assert row["seed"] == "0, 1"
@@ -143,7 +149,7 @@ def test_seeds_are_averaged(tmp_path, complexity):
 
 def test_runs_of_different_protocols_are_not_averaged(tmp_path, complexity):
     files = [write_metrics(tmp_path, 2), write_metrics(tmp_path, 2, 1, protocol="released")]
-    table = table1.build(read_metrics(files), read_complexity(complexity))
+    table = table1.ablation_table(read_metrics(files), read_complexity(complexity), SHEET)
     rows = table1.summarise(table)
     assert list(rows[rows["order"] == "2"]["protocol"]) == ["controlled", "released"]
 
@@ -162,8 +168,8 @@ def test_mpii_runs_give_pckh_columns(tmp_path, complexity):
     row = {"model": "eeffpose-p0-order1", "seed": 0, "boxes": "gt", "protocol": "released"}
     file.write_text(json.dumps(row | {"input": "64x64", "dataset": "mpii", "persons": 264}
                                | {"PCKh@0.5": 40.0}))  # fmt: skip
-    table = table1.build(read_metrics([file]), read_complexity(complexity))
-    assert table.set_index("order").loc[1, "measured PCKh@0.5, gt boxes"] == 40.0
+    table = table1.ablation_table(read_metrics([file]), read_complexity(complexity), SHEET)
+    assert table.set_index("order").loc["1", "measured PCKh@0.5, gt boxes"] == 40.0
     assert not any(column.startswith("measured AP") for column in table)
 
 
@@ -186,7 +192,8 @@ def test_a_malformed_log_line_is_named(tmp_path):
 
 
 def test_figure8_follows_the_papers_line_rule(tmp_path):
-    figure = figure8.draw(read_logs([write_log(tmp_path, order) for order in range(1, 9)]))
+    logs = read_logs([write_log(tmp_path, order) for order in range(1, 9)])
+    figure = figure8.convergence_figure(logs, SHEET)
     ap, lr = figure.axes
     assert lr.get_yscale() == "log"
     for axes in (ap, lr):
@@ -204,9 +211,124 @@ def _is_red(colour: str) -> bool:
     return int(colour[1:3], 16) > int(colour[5:7], 16)
 
 
+def sheet_with(folder: Path, *rows: str, column: str | None = None) -> Path:
+    """The sheet of models with further rows, and with a further column for the last of them."""
+    lines = [*FILE.read_text().splitlines(), *("\t".join(row.split(" ")) for row in rows)]
+    if column:
+        lines = [f"{line}\t-" for line in lines]
+        lines[0] = lines[0].removesuffix("-") + column
+        lines[-1] = lines[-1].removesuffix("-") + "on"
+    file = folder / "models.tsv"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+CROSS = "eeffpose-p0-cross eeffpose 12 meme cross meme - false protocol -"
+
+
+def test_a_further_order_is_a_row_like_any_other_without_a_paper_number(tmp_path, complexity):
+    sheet = sheet_with(tmp_path, CROSS)
+    files = [write_metrics(tmp_path, 1), write_metrics(tmp_path, 2, model="eeffpose-p0-cross")]
+    inputs = ["--metrics", *map(str, files), "--complexity", str(complexity)]
+    table1.main([*inputs, "--models", str(sheet), "--output-dir", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "table1.csv").set_index("order")
+    assert list(table.index) == [*range(1, 9), 12]
+    assert table.loc[12, "measured AP, gt boxes"] == "25.0"
+    switched = table.loc[12, ["MEMe backbone", "MEMe neck", "MEMe head"]]
+    assert list(switched) == [True, "cross", True]
+    assert list(table.loc[12, ["paper AP (COCO val)", "paper AR (COCO val)"]]) == ["-", "-"]
+    row = next(
+        line for line in (tmp_path / "table1.md").read_text().splitlines() if "cross" in line
+    )
+    assert [cell.strip() for cell in row.split("|")[1:7]] == ["12", "✓", "cross", "✓", "-", "-"]
+
+
+def test_results_of_a_model_that_the_sheet_lacks_are_refused_not_left_out(tmp_path, complexity):
+    metrics = read_metrics([write_metrics(tmp_path, 12)])
+    with pytest.raises(PoseError, match=r"eeffpose-p0-order12, which is not in config/models\.tsv"):
+        table1.ablation_table(metrics, read_complexity(complexity), SHEET)
+    with pytest.raises(PoseError, match=r"eeffpose-p0-order9, which is not in config/models\.tsv"):
+        figure8.convergence_figure(read_logs([write_log(tmp_path, 9)]), SHEET)
+
+
+def test_every_order_has_a_line_style_of_its_own_and_the_eight_keep_theirs(tmp_path):
+    more = [
+        CROSS,
+        CROSS.replace("cross", "cross2").replace("12 meme", "13 plain"),
+        "eeffpose-p0-sum eeffpose 14 meme meme sum - false protocol -",
+        "eeffpose-p0-deep eeffpose 15 deep plain plain - false protocol -",
+        "eeffpose-p0-sieved eeffpose 16 meme meme meme - false protocol -",
+    ]
+    eight = line_styles(orders_of(SHEET))
+    styles = line_styles(orders_of(read_sheet(sheet_with(tmp_path, *more, column="sieve"))))
+    assert {order: styles[order] for order in eight} == eight
+    assert len({str(style) for style in styles.values()}) == len(styles) == 13
+    assert styles["16"]["marker"] and not styles["8"]["marker"]
+
+
+def test_figures_show_a_further_order_beside_the_eight(tmp_path, complexity):
+    sheet = read_sheet(sheet_with(tmp_path, CROSS))
+    file = write_log(tmp_path, 12)
+    file.parent.parent.rename(file.parents[2] / "eeffpose-p0-cross")
+    logs = [write_log(tmp_path, 8), file.parents[2] / "eeffpose-p0-cross/seed0/training.jsonl"]
+    figure = figure8.convergence_figure(read_logs(logs), sheet)
+    (legend,) = figure.legends
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert shown == ["8: backbone + neck + head", "12: backbone + cross neck + head"]
+
+    complexity.write_text(complexity.read_text() + "eeffpose-p0-cross,256x192,17,5000000,3.0\n")
+    metrics = read_metrics([write_metrics(tmp_path, 8, model="eeffpose-p0-cross")])
+    figure = figure1.ap_against_params(metrics, read_complexity(complexity), sheet)
+    assert "12" in [text.get_text() for text in figure.axes[-1].texts]
+
+
+def test_a_log_is_of_the_model_that_the_weights_beside_it_name(tmp_path):
+    file = write_log(tmp_path, 3)
+    about = {"experiment": {"model": "eeffpose-p0-order7"}}
+    arrays = {"a": np.zeros(1, np.float32)}
+    save_file(arrays, file.with_name("weights.safetensors"), {"about": json.dumps(about)})
+    assert set(read_logs([file])["model"]) == {"eeffpose-p0-order7"}
+    assert set(read_logs([write_log(tmp_path, 4)])["model"]) == {"eeffpose-p0-order4"}
+
+
+def test_the_sheet_says_of_the_papers_orders_what_the_paper_says():
+    orders = orders_of(SHEET) == "meme"
+    paper = reported.ablation()
+    assert list(orders.index) == [str(order) for order in paper.index]
+    assert (orders.to_numpy() == paper[list(reported.SWITCHES)].to_numpy()).all()
+    others = [row for row in SHEET.values() if row["family"] != "eeffpose"]
+    assert {value for row in others for value in switches(row).values()} == {"plain"}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("eeffpose-p0 eeffpose - meme meme meme - false protocol -", "eeffpose-p0 is there twice"),
+        (CROSS.replace(" 12 ", " 8 "), "order8 and eeffpose-p0-cross are both order 8"),
+        ("eeffpose-p0-cross eeffpose 9", "the row of eeffpose-p0-cross does not have 10 columns"),
+        (f"{CROSS} x", "the row of eeffpose-p0-cross does not have 10 columns"),
+    ],
+)
+def test_a_mistake_in_the_sheet_of_models_is_named(tmp_path, row, message):
+    with pytest.raises(PoseError, match=message):
+        read_sheet(sheet_with(tmp_path, row))
+    with pytest.raises(PoseError, match="it lacks model, family"):
+        read_sheet(ROOT / "config/complexity.csv")
+    with pytest.raises(PoseError, match=r"no\.tsv: not the sheet of models"):
+        read_sheet(tmp_path / "no.tsv")
+
+
+def test_tables_and_figures_need_neither_torch_nor_the_models():
+    modules = [f"analysis.{file.stem}" for file in sorted((ROOT / "analysis").glob("[a-z]*.py"))]
+    code = "import sys; sys.modules |= dict.fromkeys(['torch', 'pose.models', 'pose.infer'])\n"
+    code += f"import {', '.join(modules)}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_figure1_has_every_row_of_table_2_and_ours_in_another_panel(tmp_path, complexity):
     metrics = [write_metrics(tmp_path, 8), write_metrics(tmp_path, 1, dataset="coco")]
-    figure = figure1.draw(read_metrics(metrics), read_complexity(complexity))
+    figure = figure1.ap_against_params(read_metrics(metrics), read_complexity(complexity), SHEET)
     main, measured = figure.axes
     drawn = {tuple(offset) for dots in main.collections for offset in dots.get_offsets()}
     table = reported.coco_val()
@@ -219,7 +341,7 @@ def test_figure1_has_every_row_of_table_2_and_ours_in_another_panel(tmp_path, co
 def test_figure1_draws_ours_among_the_reported_only_on_the_whole_of_coco_val(tmp_path, complexity):
     def panels(**values) -> int:
         metrics = read_metrics([write_metrics(tmp_path, 8, **values)])
-        return len(figure1.draw(metrics, read_complexity(complexity)).axes)
+        return len(figure1.ap_against_params(metrics, read_complexity(complexity), SHEET).axes)
 
     assert panels(dataset="coco", images=5000) == 1
     assert panels(dataset="coco", images=4) == 2

@@ -130,9 +130,9 @@ def test_a_model_without_an_input_and_a_foreign_sheet_are_errors(tmp_path, capsy
         main(["--sheet", str(sheet)])
 
 
-def test_the_sheet_to_be_measured_has_every_model_and_every_row_of_the_papers_tables():
+def test_the_sheet_to_be_measured_has_known_models_and_every_row_of_the_papers_tables():
     cases = read_sheet(ROOT / "config/complexity.csv")
-    assert {case.model for case in cases} == set(list_models())
+    assert {case.model for case in cases} <= set(list_models())
     places = {(case.model, case.input) for case in cases}
     for table in (2, 3, 4):
         rows = reported.comparison(table)

@@ -8,8 +8,12 @@ from reference_fill import images, manifest, model_of, state_dict
 from timm.layers import DropPath
 from torch import nn
 
+from pose.model_sheet import read_sheet, switches
 from pose.models import create_model, list_models
 from pose.models.eeffpose.fusion import AddUp
+from pose.models.eeffpose.head import FSHead
+from pose.models.eeffpose.neck import BiFPN
+from pose.models.eeffpose.net import MODELS
 from pose.support.errors import PoseError
 from pose.weights import load_published, to_published
 
@@ -207,6 +211,19 @@ def test_exported_model_gives_the_same_heatmaps_in_onnxruntime(name, tmp_path):
     (ours,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     with torch.inference_mode():
         assert relative_difference(torch.from_numpy(ours), model(x)) < 1e-4
+
+
+def test_a_net_is_built_from_its_switches_which_are_those_of_the_sheet():
+    sheet = read_sheet()
+    for name, (_, *values) in MODELS.items():
+        assert switches(sheet[name]) == dict(zip(("backbone", "neck", "head"), values, strict=True))
+    with torch.device("meta"):
+        switched = create_model("eeffpose-p0", neck="plain", head="plain")
+        order2 = create_model("eeffpose-p0-order2")
+    assert switched.state_dict().keys() == order2.state_dict().keys()
+    assert isinstance(switched.neck, BiFPN) and type(switched.head) is FSHead
+    with pytest.raises(PoseError, match=r"unknown neck 'plan' \(did you mean 'plain'"):
+        create_model("eeffpose-p0", neck="plan")
 
 
 def test_unknown_names_and_options_are_errors_that_say_what_was_meant():

@@ -19,6 +19,7 @@ from snakemake_cli import ROOT, plan, snakemake
 
 from analysis import released
 from analysis.results import read_metrics
+from pose.model_sheet import read_sheet
 from pose.support.errors import PoseError
 from pose.weights import catalogue, checkpoints
 
@@ -278,7 +279,7 @@ def test_the_table_tells_which_val_sets_are_not_the_papers(tmp_path):
         write(tmp_path, FIRST, AP=0.5, AR=0.5, persons=80, images=83),
         write(tmp_path, "eeffpose-p0@mpii", **{"PCKh@0.5": 95.0, "persons": 264}),
     ]
-    table = released.build(read_metrics(files, "checkpoint"))
+    table = released.released_table(read_metrics(files, "checkpoint"), read_sheet())
     text = released.caption(table)
     assert "Not the paper's val set: 264 of 2958 persons, 83 of 5000 images" in text
 
@@ -287,10 +288,10 @@ def test_metrics_that_are_no_published_checkpoints_or_stand_twice_are_refused(tm
     values = {"AP": 0.5, "AR": 0.5, "persons": 1, "images": 1}
     file = write(tmp_path, FIRST, **values)
     with pytest.raises(PoseError, match=f"two metrics files for {FIRST}, gt boxes"):
-        released.build(read_metrics([file, file], "checkpoint"))
+        released.released_table(read_metrics([file, file], "checkpoint"), read_sheet())
     other = write(tmp_path, FIRST, "det", checkpoint="mine@coco", **values)
     with pytest.raises(PoseError, match="no published weights are named 'mine@coco'"):
-        released.build(read_metrics([other], "checkpoint"))
+        released.released_table(read_metrics([other], "checkpoint"), read_sheet())
     content = json.loads(file.read_text())
     del content["checkpoint"]
     other.write_text(json.dumps(content))

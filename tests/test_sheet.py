@@ -7,6 +7,7 @@ import pytest
 from pose.config import experiment
 from pose.data import sheet
 from pose.data.dataset import PoseDataset
+from pose.data.drawing import SIDES
 from pose.data.samples import open_split
 from pose.support.errors import PoseError
 
@@ -19,7 +20,7 @@ def root(test_data):
 
 
 def test_the_sheet_shows_the_crops_of_that_seed_and_epoch(root, monkeypatch):
-    monkeypatch.setattr(sheet, "_skeleton", lambda image, *joints: image)
+    monkeypatch.setattr(sheet, "draw_skeleton", lambda image, *joints: None)
     drawn = sheet.contact_sheet(EXPERIMENT, root, samples=5, epoch=2)
     samples = open_split("coco", root, "train", (256, 192))
     dataset = PoseDataset(samples, (256, 192), EXPERIMENT.augmentation, seed=3)
@@ -27,6 +28,15 @@ def test_the_sheet_shows_the_crops_of_that_seed_and_epoch(root, monkeypatch):
     last = dataset[len(samples) - 1]["image"].numpy()[..., ::-1]
     top = sheet.TITLE + 2 * sheet.GAP + sheet.CELL + sheet.CAPTION  # second row, first column
     np.testing.assert_array_equal(drawn[top : top + 256, sheet.GAP : sheet.GAP + 192], last)
+
+
+def test_a_left_limb_has_the_colour_that_it_has_everywhere(root):
+    drawn = sheet.contact_sheet(EXPERIMENT, root, samples=1)
+    cell = drawn[sheet.TITLE + sheet.GAP :][: sheet.CELL, sheet.GAP : sheet.GAP + 192]
+    seen = {tuple(pixel) for pixel in cell.reshape(-1, 3).tolist()}
+    for side in ("left", "right"):
+        red, green, blue = bytes.fromhex(SIDES[side][1:])
+        assert (blue, green, red) in seen
 
 
 def test_sheets_repeat_and_differ_by_epoch(root):

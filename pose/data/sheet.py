@@ -10,12 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
+from pose.data.drawing import draw_skeleton
 from pose.data.samples import open_split
-from pose.datasets.keypoints import KeypointSet
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic
 from pose.targets.heatmap import gaussian_targets
@@ -24,7 +23,6 @@ CELL = 256  # pixels of height that a crop is drawn with
 GAP = 8
 CAPTION, TITLE = 18, 30  # pixels of height
 PAPER, INK = (255, 255, 255), (60, 60, 60)
-LEFT, RIGHT, MIDDLE = (214, 110, 30), (60, 90, 230), (90, 170, 60)  # BGR
 COLUMNS = 4
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -34,7 +32,7 @@ def contact_sheet(
 ) -> np.ndarray:
     """The sheet, uint8 (H, W, 3) BGR: persons from all over the split, as ``epoch`` draws them.
 
-    Left in each pair the crop with joints and limbs (a person's left side blue, right side red),
+    Left in each pair the crop with joints and limbs (:mod:`pose.data.drawing`'s colours),
     right the crop in grey under the greatest of all joints' targets. Val persons are not augmented.
     """
     if samples < 1:
@@ -64,11 +62,13 @@ def _cell(dataset: PoseDataset, index: int, experiment: Experiment) -> np.ndarra
     heat = cv2.resize(heat, (width, height), interpolation=cv2.INTER_NEAREST)[..., None]
     colours = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)
     targets = (0.5 * grey * (1 - heat) + colours * heat).astype(np.uint8)
-    drawn = _skeleton(shown, item["joints"].numpy() * zoom, item["visible"], samples.keypoints)
+    visible = item["visible"].numpy() > 0
+    joints = np.column_stack([item["joints"].numpy() * zoom, visible])
+    draw_skeleton(shown, joints, samples.keypoints, visible)
     person = int(samples.person_ids[index])
     path = Path(str(samples.image_paths[samples.image_index[index]]))
     cell = np.full((height + CAPTION, 2 * width, 3), PAPER, np.uint8)
-    cell[:height] = np.hstack([drawn, targets])
+    cell[:height] = np.hstack([shown, targets])
     _write(cell, f"{path.stem}  person {person}", (1, height + CAPTION - 5), 0.38)
     return cell
 
@@ -85,28 +85,6 @@ def _greatest_target(item: dict, experiment: Experiment) -> np.ndarray:
         target.offset,
     )
     return maps[0].amax(dim=0).numpy()
-
-
-def _skeleton(
-    image: np.ndarray, joints: np.ndarray, visible: torch.Tensor, keypoints: KeypointSet
-) -> np.ndarray:
-    image = image.copy()
-    shift = 4  # OpenCV draws at fractions of a pixel in fixed point
-    points = np.rint(joints * 2**shift).astype(int)
-    colours = [_side(name) for name in keypoints.names]
-    for a, b in keypoints.skeleton:
-        if visible[a] and visible[b]:
-            colour = colours[a] if colours[a] == colours[b] else MIDDLE
-            cv2.line(image, points[a], points[b], (255, 255, 255), 4, cv2.LINE_AA, shift)
-            cv2.line(image, points[a], points[b], colour, 2, cv2.LINE_AA, shift)
-    for joint in np.flatnonzero(visible):
-        cv2.circle(image, points[joint], 4 << shift, (255, 255, 255), -1, cv2.LINE_AA, shift)
-        cv2.circle(image, points[joint], 3 << shift, colours[joint], -1, cv2.LINE_AA, shift)
-    return image
-
-
-def _side(name: str) -> tuple[int, int, int]:
-    return {"left": LEFT, "right": RIGHT}.get(name.partition("_")[0], MIDDLE)
 
 
 def _page(cells: list[np.ndarray], title: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import nn
 
 from pose.models.cpn import cpn_inception, cpn_r50
 from pose.models.danet import danet
+from pose.models.eeffpose.net import MODELS as EEFFPOSE
 from pose.models.eeffpose.net import eeffpose
 from pose.models.efficientpose import efficientpose
 from pose.models.hourglass import hourglass
@@ -23,11 +24,9 @@ from pose.support.errors import PoseError, nearest
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 
-for _variant in ("p0", "p2"):
-    _BUILDERS[f"eeffpose-{_variant}"] = partial(eeffpose, _variant, order=8)
-    for _order in range(1, 9):
-        _BUILDERS[f"eeffpose-{_variant}-order{_order}"] = partial(eeffpose, _variant, order=_order)
-
+for _name, (_variant, _backbone, _neck, _head) in EEFFPOSE.items():
+    _parts = {"backbone": _backbone, "neck": _neck, "head": _head}
+    _BUILDERS[_name] = partial(eeffpose, _variant, **_parts)
 for _variant in ("w32", "w48", "w16"):
     _BUILDERS[f"hrnet-{_variant}"] = partial(hrnet, _variant)
 for _depth in (50, 152):

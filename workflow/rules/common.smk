@@ -19,6 +19,7 @@ from pose.datasets.keypoints import KEYPOINT_SETS
 from pose.support.errors import PoseError, nearest
 from pose.support.fingerprint import fingerprint, with_imports
 from pose.support.lock import Lock
+from pose.model_sheet import read_sheet
 
 
 def stop(message):
@@ -99,8 +100,10 @@ def resolve_experiments():
 SCHEMA = yaml.safe_load(
     Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text()
 )
-with Path(workflow.basedir, "config/models.tsv").open() as sheet:
-    SHEET = {row["model"]: row for row in csv.DictReader(sheet, delimiter="\t")}
+try:
+    SHEET = read_sheet(Path(workflow.basedir, "config/models.tsv"))
+except PoseError as error:
+    stop(error)
 
 config = typed(config)
 RUNS = named_runs()
@@ -164,7 +167,7 @@ def result_files(name, runs=RUNS):
 
 def ablation_runs():
     """The runs of Table 1 and Figure 8: the orders, on the first data set and input they have."""
-    orders = [name for name, run in RUNS.items() if "-p0-order" in run["model"]]
+    orders = [name for name, run in RUNS.items() if SHEET[run["model"]]["order"]]
     settings = [(RUNS[name]["dataset"], RUNS[name]["input"]) for name in orders]
     return [name for name, pair in zip(orders, settings) if pair == settings[0]]
 

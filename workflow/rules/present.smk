@@ -5,6 +5,7 @@ rule table1:
     input:
         metrics=result_files("metrics_{boxes}.json", ablation_runs()),
         complexity="<results>/complexity.csv",
+        models="config/models.tsv",
     output:
         csv="<results>/tables/table1.csv",
         md="<results>/tables/table1.md",
@@ -24,7 +25,7 @@ rule table1:
         code=code("table1"),
     shell:
         "python -m analysis.table1 --metrics {input.metrics} --complexity {input.complexity}"
-        " --output-dir $(dirname {output.csv}) > {log} 2>&1"
+        " --models {input.models} --output-dir $(dirname {output.csv}) > {log} 2>&1"
 
 
 rule comparison:
@@ -115,6 +116,7 @@ rule figure1:
             "metrics_{boxes}.json", runs_on(next(iter(RUNS.values()))["dataset"])
         ),
         complexity="<results>/complexity.csv",
+        models="config/models.tsv",
     output:
         png="<results>/figures/figure1.png",
         svg=report(
@@ -133,12 +135,13 @@ rule figure1:
         code=code("figure1"),
     shell:
         "python -m analysis.figure1 --metrics {input.metrics} --complexity {input.complexity}"
-        " --output-dir $(dirname {output.svg}) > {log} 2>&1"
+        " --models {input.models} --output-dir $(dirname {output.svg}) > {log} 2>&1"
 
 
 rule figure8:
     input:
-        result_files("training.jsonl", ablation_runs()),
+        logs=result_files("training.jsonl", ablation_runs()),
+        models="config/models.tsv",
     output:
         png="<results>/figures/figure8.png",
         svg=report(
@@ -156,7 +159,8 @@ rule figure8:
     params:
         code=code("figure8"),
     shell:
-        "python -m analysis.figure8 --logs {input} --output-dir $(dirname {output.svg}) > {log} 2>&1"
+        "python -m analysis.figure8 --logs {input.logs} --models {input.models}"
+        " --output-dir $(dirname {output.svg}) > {log} 2>&1"
 
 
 rule overlays:

@@ -24,7 +24,8 @@ class EffNet(nn.Module):
     EfficientDet's load as they are.
     """
 
-    def __init__(self, trunk: str) -> None:
+    def __init__(self, trunk: str, activation: str = "silu") -> None:
+        """``activation`` is EEffNet's; an EffNet has no AddUp."""
         super().__init__()
         net = timm.create_model(trunk, drop_path_rate=0.2)
         self.conv_stem = nn.Conv2d(3, net.conv_stem.out_channels, 3, padding=1, bias=False)
@@ -52,7 +53,7 @@ class EEffNet(EffNet):
     """
 
     def __init__(self, trunk: str, activation: str) -> None:
-        super().__init__(trunk)
+        super().__init__(trunk, activation)
         self.extended = nn.ModuleDict()
         self.fusions = nn.ModuleDict()
         donors, widths = [], []

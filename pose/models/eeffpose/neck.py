@@ -42,7 +42,10 @@ class TFNeck(nn.Sequential):
 class BiFPN(nn.Module):
     """EfficientDet's bidirectional feature pyramid over S2..S4 and two coarser levels."""
 
-    def __init__(self, in_widths: list[int], width: int, repeats: int) -> None:
+    def __init__(
+        self, in_widths: list[int], width: int, repeats: int, activation: str = "silu"
+    ) -> None:
+        """``activation`` is TFNeck's; a BiFPN has no AddUp."""
         super().__init__()
         self.coarser = projection(in_widths[-1], width, bias=True)
         self.pool = MaxPool2dSame(3, 2)

@@ -28,16 +28,35 @@ VARIANTS = {
     "p2": Variant("tf_efficientnet_b2", "tf_efficientdet_d2_ap", 112, 5),
 }
 
-# The paper's Table 1: order -> whether (backbone, neck, head) are mutually enhanced.
-ORDERS = {
-    1: (False, False, False),
-    2: (True, False, False),
-    3: (False, True, False),
-    4: (False, False, True),
-    5: (False, True, True),
-    6: (True, True, False),
-    7: (True, False, True),
-    8: (True, True, True),
+BACKBONES = {"plain": EffNet, "meme": EEffNet}
+"""Switch value -> class, called with the trunk's name and AddUp's activation."""
+
+NECKS = {"plain": BiFPN, "meme": TFNeck}
+"""Switch value -> class, called with the input widths, its own, its repeats and the activation."""
+
+HEADS = {"plain": FSHead, "meme": FAHead}
+"""Switch value -> class, called with the neck's widths and the number of keypoints."""
+
+# Size, backbone, neck and head of each model; orders 1 to 8 are those of the paper's Table 1.
+MODELS = {
+    "eeffpose-p0": ("p0", "meme", "meme", "meme"),
+    "eeffpose-p0-order1": ("p0", "plain", "plain", "plain"),
+    "eeffpose-p0-order2": ("p0", "meme", "plain", "plain"),
+    "eeffpose-p0-order3": ("p0", "plain", "meme", "plain"),
+    "eeffpose-p0-order4": ("p0", "plain", "plain", "meme"),
+    "eeffpose-p0-order5": ("p0", "plain", "meme", "meme"),
+    "eeffpose-p0-order6": ("p0", "meme", "meme", "plain"),
+    "eeffpose-p0-order7": ("p0", "meme", "plain", "meme"),
+    "eeffpose-p0-order8": ("p0", "meme", "meme", "meme"),
+    "eeffpose-p2": ("p2", "meme", "meme", "meme"),
+    "eeffpose-p2-order1": ("p2", "plain", "plain", "plain"),
+    "eeffpose-p2-order2": ("p2", "meme", "plain", "plain"),
+    "eeffpose-p2-order3": ("p2", "plain", "meme", "plain"),
+    "eeffpose-p2-order4": ("p2", "plain", "plain", "meme"),
+    "eeffpose-p2-order5": ("p2", "plain", "meme", "meme"),
+    "eeffpose-p2-order6": ("p2", "meme", "meme", "plain"),
+    "eeffpose-p2-order7": ("p2", "meme", "plain", "meme"),
+    "eeffpose-p2-order8": ("p2", "meme", "meme", "meme"),
 }
 
 
@@ -66,30 +85,34 @@ class PoseNet(nn.Module):
 def eeffpose(
     variant: str,
     *,
-    order: int,
+    backbone: str,
+    neck: str,
+    head: str,
     num_keypoints: int,
     activation: str = "silu",
     init: str = "scratch",
 ) -> PoseNet:
-    """Build one of the eight ablation orders.
+    """Build a net from its switches, keys of :data:`BACKBONES`, :data:`NECKS` and :data:`HEADS`.
 
     ``activation``: AddUp's, "silu" as released or "mish" as in the paper's Eq. (3).
     ``init``: the backbone's weights: "scratch"; "imagenet"; or "effdet_coco", where the trunk is
     EfficientDet's and the extended convolutions keep ImageNet's, as released. The latter two need
-    the published files (see :func:`pose.weights.fetch`).
+    the published files (see :func:`pose.weights.fetch`). Raises PoseError for an unknown value.
     """
-    if activation not in ACTIVATIONS:
-        raise PoseError(f"unknown activation {activation!r}{nearest(activation, ACTIVATIONS)}")
     size = VARIANTS[variant]
-    meme_backbone, meme_neck, meme_head = ORDERS[order]
-    backbone = EEffNet(size.trunk, activation) if meme_backbone else EffNet(size.trunk)
-    if meme_neck:
-        neck = TFNeck(backbone.widths, size.neck_width, size.neck_repeats, activation)
-    else:
-        neck = BiFPN(backbone.widths, size.neck_width, size.neck_repeats)
-    head = (FAHead if meme_head else FSHead)(neck.widths, num_keypoints)
-    initialise(backbone, init, size)
-    return PoseNet(backbone, neck, head)
+    _named("activation", activation, ACTIVATIONS)
+    trunk = _named("backbone", backbone, BACKBONES)(size.trunk, activation)
+    make_neck = _named("neck", neck, NECKS)
+    pyramid = make_neck(trunk.widths, size.neck_width, size.neck_repeats, activation)
+    maps = _named("head", head, HEADS)(pyramid.widths, num_keypoints)
+    initialise(trunk, init, size)
+    return PoseNet(trunk, pyramid, maps)
+
+
+def _named(what: str, name: str, known: dict[str, type[nn.Module]]) -> type[nn.Module]:
+    if name not in known:
+        raise PoseError(f"unknown {what} {name!r}{nearest(name, known)}")
+    return known[name]
 
 
 def initialise(backbone: EffNet, init: str, size: Variant) -> None:
