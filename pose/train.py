@@ -35,6 +35,7 @@ from pose.support.files import atomic
 from pose.support.lock import Lock
 from pose.training.faults import explained
 from pose.training.trainer import Trainer
+from pose.weights import initialise
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -59,8 +60,9 @@ def train(
             train_set, experiment.input_size, experiment.augmentation, experiment.seed
         )
         torch.manual_seed(experiment.seed)
-        model_options = experiment.model_options.initialised()
-        model = create_model(experiment.model, len(train_set.keypoints), **model_options)
+        options = experiment.model_options
+        model = create_model(experiment.model, len(train_set.keypoints), **options.architecture())
+        initialise(model, options.init)
 
         def validate(model: nn.Module) -> dict[str, Any]:
             predictions = predict(model, val_set, experiment, device, workers)

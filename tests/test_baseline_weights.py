@@ -12,7 +12,7 @@ from reference_fill import baselines_manifest, filled_baseline, images
 
 from pose.models import create_model
 from pose.support.errors import PoseError
-from pose.weights import catalogue, convert, load_published, to_published
+from pose.weights import catalogue, convert, initialise, load_published, to_published
 from pose.weights.file import load_weights
 
 # One tensor of every part in MMPose's names, read in its source; the manifest of the fixtures has
@@ -122,7 +122,8 @@ def test_trunks_start_from_torchvision_s_imagenet_files_without_their_classifier
     # resnet50-19c8e357 is older than the counters
     state = {k: t for k, t in state.items() if not k.endswith("num_batches_tracked")}
     place(file, state)
-    model = create_model(name, init="imagenet")
+    model = create_model(name)
+    initialise(model, "imagenet")
     ours = model.backbone.state_dict()
     loaded = sum(
         torch.equal(ours[key.removeprefix("features.")], t)
@@ -136,7 +137,8 @@ def test_trunks_start_from_torchvision_s_imagenet_files_without_their_classifier
 def test_hrnet_starts_from_the_classification_net_s_trunk(place):
     classifier = timm.create_model("hrnet_w32").state_dict()  # in the names of HRNet's authors
     place("hrnet_w32", classifier)
-    model = create_model("hrnet-w32", init="imagenet")
+    model = create_model("hrnet-w32")
+    initialise(model, "imagenet")
     ours = model.state_dict()
     shared = {key for key in ours if key in classifier and not key.startswith("final_layer.")}
     assert len(shared) == len(ours) - len(["final_layer.weight", "final_layer.bias"])
@@ -144,7 +146,7 @@ def test_hrnet_starts_from_the_classification_net_s_trunk(place):
     del classifier["stage3.2.branches.1.0.conv1.weight"]
     place("hrnet_w32", classifier)
     with pytest.raises(PoseError, match=r"missing: stage3\.2\.branches\.1\.0\.conv1\.weight$"):
-        create_model("hrnet-w32", init="imagenet")
+        initialise(model, "imagenet")
 
 
 @pytest.mark.parametrize("name", ["hrnet-w32", "simplebaseline-r50"])
@@ -160,7 +162,7 @@ def test_from_scratch_every_convolution_is_drawn_from_a_thousandth(name):
 @pytest.mark.parametrize("name", ["hrnet-w16", "mobilenetv3"])
 def test_without_published_imagenet_weights_asking_for_them_is_an_error(name):
     with pytest.raises(PoseError, match=f"{name}: no ImageNet weights .*; use init=scratch"):
-        create_model(name, init="imagenet")
+        initialise(create_model(name), "imagenet")
 
 
 @pytest.mark.parametrize("name", ["hrnet-w32", "simplebaseline-r50", "mobilenetv2", "mobilenetv3"])
@@ -169,4 +171,4 @@ def test_unfit_inputs_and_inits_are_one_line(name):
     with pytest.raises(PoseError, match="multiples of 32, not 256x200"):
         model(torch.zeros(1, 3, 256, 200))
     with pytest.raises(PoseError, match=r"unknown init 'imagnet' \(did you mean 'imagenet'"):
-        create_model(name, init="imagnet")
+        initialise(model, "imagnet")

@@ -9,7 +9,6 @@ from torch import nn
 from pose.complexity import measure
 from pose.models import create_model
 from pose.weights import load_published, to_published
-from pose.weights.load import FAMILIES
 
 # model, keypoints, input, parameters, fvcore GMACs in eval mode, stride of the heat maps: counted
 # on the reference implementations, at every input size of the paper's tables.
@@ -207,6 +206,6 @@ def test_every_project_s_names_survive_the_round_trip(name):
         if tensor.is_floating_point():
             tensor.normal_()
     expected = source.state_dict()
-    for naming in FAMILIES[type(source)]:
+    for naming in source.namings:
         load_published(target, to_published(source, naming.name))
         assert all(torch.equal(tensor, expected[k]) for k, tensor in target.state_dict().items())

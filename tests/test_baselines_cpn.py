@@ -9,7 +9,7 @@ from reference_fill import baselines_manifest, filled_baseline, images
 
 from pose.models import create_model
 from pose.support.errors import PoseError
-from pose.weights import load_published, to_published
+from pose.weights import initialise, load_published, to_published
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,9 @@ def test_the_trunk_starts_from_the_classifier_s(name, build, tmp_path, monkeypat
     classifier = build().state_dict()
     torch.save(classifier, tmp_path / "imagenet.pth")
     monkeypatch.setattr("pose.weights.load.fetch", lambda name: tmp_path / "imagenet.pth")
-    ours = create_model(name, init="imagenet").trunk.state_dict()
+    model = create_model(name)
+    initialise(model, "imagenet")
+    ours = model.trunk.state_dict()
     assert len(ours) == len(classifier) - len(["weight", "bias"])
     assert all(torch.equal(tensor, classifier[key]) for key, tensor in ours.items())
 

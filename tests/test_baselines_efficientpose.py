@@ -8,9 +8,9 @@ from reference_fill import baselines_manifest, filled_baseline, images
 
 from pose.datasets.keypoints import MPII
 from pose.models import create_model
+from pose.models.efficientpose import RELEASED_JOINTS, to_mpii_order
 from pose.support.errors import PoseError
-from pose.weights import load_published, to_published
-from pose.weights.efficientpose import RELEASED_JOINTS, to_mpii_order
+from pose.weights import initialise, load_published, to_published
 
 HEADS = {f"training_heads.{n}.{t}" for n in ("skeleton", "detection1") for t in ("weight", "bias")}
 
@@ -104,7 +104,8 @@ def test_both_trunks_start_from_imagenet(tmp_path, monkeypatch):
         return path
 
     monkeypatch.setattr("pose.weights.load.fetch", fetch)
-    model = create_model("efficientpose-1", num_keypoints=16, init="imagenet")
+    model = create_model("efficientpose-1", num_keypoints=16)
+    initialise(model, "imagenet")
     for trunk, name in ((model.high, "tf_efficientnet_b2"), (model.low, "tf_efficientnet_b0")):
         published = torch.load(tmp_path / f"{name}.pth")
         assert all(torch.equal(t, published[key]) for key, t in trunk.state_dict().items())

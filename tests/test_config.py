@@ -3,7 +3,7 @@
 import pytest
 
 from pose.config import Experiment, experiment, parse, read_experiment
-from pose.config.presets import input_multiple, recipes
+from pose.config.model_sheet import model_sheet
 from pose.experiment import main
 from pose.support.errors import PoseError
 from pose.support.fingerprint import fingerprint
@@ -93,8 +93,8 @@ def test_the_common_recipe_trains_every_model_alike_but_for_what_its_architectur
         experiment(model, "mpii", (256, 256), recipe="common").train.model_copy(
             update={"loss": "mse"}
         )
-        for model in ("eeffpose-p0-order1", *(m for r in recipes().values() for m in r["models"]))
-        if "@" not in model
+        for model, row in model_sheet().items()
+        if model == "eeffpose-p0-order1" or row["recipe"] != "protocol"
     }
     assert trainings == {order(8, "controlled").train}
     efficientpose = experiment("efficientpose-1", "mpii", (256, 256), recipe="common")
@@ -127,8 +127,7 @@ def test_the_largest_hrnet_has_smaller_batches_at_the_larger_input():
 def test_an_input_that_a_model_cannot_take_is_refused_when_it_is_planned():
     with pytest.raises(PoseError, match=r"input 384x288: hourglass-8 needs .* multiples of 64"):
         experiment("hourglass-8", "coco", (384, 288))
-    assert input_multiple("eeffpose-p0") == 4
-    with pytest.raises(PoseError, match=r"no recipe for model 'hrnet-32' \(did you mean 'hrnet-"):
+    with pytest.raises(PoseError, match=r"unknown model 'hrnet-32' \(did you mean 'hrnet-"):
         experiment("hrnet-32", "coco", (256, 192))
 
 

@@ -8,14 +8,14 @@ from reference_fill import images, manifest, model_of, state_dict
 from timm.layers import DropPath
 from torch import nn
 
-from pose.model_sheet import read_sheet, switches
+from pose.config.model_sheet import read_sheet, switches
 from pose.models import create_model, list_models
 from pose.models.eeffpose.fusion import AddUp
 from pose.models.eeffpose.head import FSHead
 from pose.models.eeffpose.neck import BiFPN
 from pose.models.eeffpose.net import MODELS
 from pose.support.errors import PoseError
-from pose.weights import load_published, to_published
+from pose.weights import initialise, load_published, to_published
 
 # Counted on the released code, every parameter. FSHead and FAHead have the same ones, so that
 # orders share counts in pairs.
@@ -234,4 +234,4 @@ def test_unknown_names_and_options_are_errors_that_say_what_was_meant():
     with pytest.raises(PoseError, match="unknown activation 'relu'"):
         create_model("eeffpose-p0", activation="relu")
     with pytest.raises(PoseError, match=r"unknown init 'imagnet' \(did you mean 'imagenet'"):
-        create_model("eeffpose-p0", init="imagnet")
+        initialise(create_model("eeffpose-p0"), "imagnet")

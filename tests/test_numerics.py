@@ -29,7 +29,7 @@ def losses(data_root: Path, numerics: str, compiled: bool) -> torch.Tensor:
     dataset = PoseDataset(samples, settings.input_size, settings.augmentation, settings.seed)
     dataset.set_epoch(0)
     torch.manual_seed(0)
-    model = create_model(settings.model, 17, **settings.model_options.initialised())
+    model = create_model(settings.model, 17, **settings.model_options.architecture())
     if settings.train.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if settings.train.cpu_kernels:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from pose.config import Experiment, experiment
-from pose.config.presets import input_multiple, recipe_of, recipes
+from pose.config.model_sheet import row_of
+from pose.config.presets import recipe_of, recipes
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
 from pose.data.synthetic.render import SyntheticSettings, write_dataset
@@ -46,8 +47,9 @@ def miniature(model: str, **settings: object) -> Experiment:
 
 
 def test_every_model_has_a_recipe_and_every_recipe_models():
-    named = [name for stack in recipes().values() for name in stack["models"] if "@" not in name]
-    assert sorted(named) == sorted(m for m in list_models() if not m.startswith("eeffpose-"))
+    used = {recipe_of(model) for model in list_models()}
+    assert used - {None} == set(recipes())
+    assert all((recipe_of(m) is None) == m.startswith("eeffpose-") for m in list_models())
 
 
 def test_the_sheet_names_recipe_weights_and_reconstructions():
@@ -64,7 +66,7 @@ def test_the_sheet_names_recipe_weights_and_reconstructions():
 
 @pytest.mark.parametrize("model", [m for m in list_models() if not m.startswith("eeffpose-")])
 def test_a_plan_refuses_the_inputs_that_the_model_refuses(model):
-    multiple = input_multiple(model)
+    multiple = int(row_of(model)["multiple"])
     net = create_model(model, 17).eval()
     experiment(model, "coco", (4 * multiple, 8 * multiple))
     wrong = (4 * multiple, 4 * multiple + multiple // 2)
@@ -81,7 +83,7 @@ def test_a_few_steps_of_a_model_s_own_recipe_lower_its_loss(model, data_root):
     dataset = PoseDataset(samples, SIZE)
     batch = torch.utils.data.default_collate([dataset[index] for index in range(4)])
     torch.manual_seed(0)
-    net = create_model(model, 17, **settings.model_options.initialised()).train()
+    net = create_model(model, 17, **settings.model_options.architecture()).train()
     optimizer = create_optimizer(net, settings.train)
     losses = []
     for step in range(6):

@@ -21,7 +21,7 @@ from pose.weights import (
     checkpoints,
     convert,
     fetch,
-    load_backbone,
+    initialise,
     load_published,
     read_state_dict,
     to_published,
@@ -327,7 +327,9 @@ def test_extended_convolutions_start_from_imagenet_and_the_trunk_from_detection(
     publish("tf_efficientdet_d0_ap", checkpoint(file, state))
     last = "blocks.2.1.conv_pw.weight"  # of the block that closes S2
     for init, trunk in (("imagenet", imagenet), ("effdet_coco", detection)):
-        backbone = create_model("eeffpose-p0-order8", init=init).backbone
+        model = create_model("eeffpose-p0-order8")
+        initialise(model, init)
+        backbone = model.backbone
         ours = backbone.state_dict()
         assert all(torch.equal(ours[key], tensor) for key, tensor in trunk.items())
         assert torch.equal(backbone.extended["6"][0][0].conv_pw.weight, imagenet[last])
@@ -335,12 +337,12 @@ def test_extended_convolutions_start_from_imagenet_and_the_trunk_from_detection(
 
 
 def test_backbone_weights_fill_the_trunk_wholly(publish, tmp_path):
-    backbone = EffNet("tf_efficientnet_b0")
-    trunk = {k: t for k, t in backbone.state_dict().items() if k != "bn1.weight"}
+    model = create_model("eeffpose-p0-order1")
+    trunk = {k: t for k, t in model.backbone.state_dict().items() if k != "bn1.weight"}
     state = backbone_file(trunk, "", [*IMAGENET_HEAD, "stranger"])
     publish("tf_efficientnet_b0", checkpoint(tmp_path / "file.pth", state))
     with pytest.raises(PoseError, match=r"missing: bn1\.weight; unexpected: stranger"):
-        load_backbone(backbone, "tf_efficientnet_b0")
+        initialise(model, "imagenet")
 
 
 def test_a_converted_checkpoint_gives_the_released_heatmaps(publish, tmp_path, reference):

@@ -15,12 +15,10 @@ from typing import Any
 
 import yaml
 
+from pose.config.model_sheet import row_of
 from pose.support.errors import PoseError, nearest
 
 Settings = dict[str, Any]
-
-OUR_MODELS = "eeffpose-"  # their recipe is the protocol
-OUR_MULTIPLE = 4
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def protocols() -> dict[str, Settings]:
 
 @cache
 def recipes() -> dict[str, Settings]:
-    """The stacks of ``recipes.yaml`` by name; ``models`` names every model that one is of."""
+    """The stacks of ``recipes.yaml`` by name."""
     return _read("recipes.yaml")
 
 
@@ -51,22 +49,12 @@ def numerics_presets() -> dict[str, Settings]:
 
 
 def recipe_of(model: str) -> str | None:
-    """The name in ``recipes.yaml`` of a model's own recipe; None for EEffPose.
+    """The name in ``recipes.yaml`` of a model's own recipe; None where that is the protocol.
 
     Raises PoseError for a model that is not known.
     """
-    if model.startswith(OUR_MODELS):
-        return None
-    known = {model: name for name, stack in recipes().items() for model in stack["models"]}
-    if model not in known:
-        raise PoseError(f"no recipe for model {model!r}{nearest(model, known)}; see recipes.yaml")
-    return known[model]
-
-
-def input_multiple(model: str) -> int:
-    """What both sides of a model's input must be multiples of."""
-    name = recipe_of(model)
-    return OUR_MULTIPLE if name is None else recipes()[name]["input_multiple"]
+    recipe = row_of(model)["recipe"]
+    return None if recipe == "protocol" else recipe
 
 
 def layers(place: Place, protocol: str, recipe: str, numerics: str | None) -> list[Settings]:
@@ -77,7 +65,9 @@ def layers(place: Place, protocol: str, recipe: str, numerics: str | None) -> li
     _check_size(place)
     name = recipe_of(place.model)
     found = _place_layers(_chosen(protocol, protocols(), "protocol"), place, recipe == "own")
-    if name is not None:
+    if name is None:
+        found.insert(1, protocols()[protocol]["own"])
+    else:
         found.append(recipes()[name]["requires"])
         if recipe == "own":
             found += _place_layers(recipes()[name], place, named=True)
@@ -145,7 +135,7 @@ def _merge(base: Settings, over: Settings) -> Settings:
 
 
 def _check_size(place: Place) -> None:
-    multiple = input_multiple(place.model)
+    multiple = int(row_of(place.model)["multiple"])
     if any(int(side) % multiple for side in place.size.split("x")):
         raise PoseError(
             f"input {place.size}: {place.model} needs both sides to be multiples of {multiple}"

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from pose.config import presets
+from pose.config.model_sheet import row_of
 from pose.config.presets import Place
 from pose.support.errors import PoseError, nearest
 
@@ -46,23 +47,25 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ModelOptions(Frozen):
-    """Variants of the architecture and of its initial weights."""
+class ModelOptions(BaseModel):
+    """Where a model's weights start, and the options of its family (config/models.tsv)."""
 
-    activation: Literal["silu", "mish"] | None
-    """EEffPose's AddUp: SiLU in the released code, Mish in the paper's Eq. (3). None: not asked."""
+    model_config = ConfigDict(frozen=True, extra="allow")
+
     init: Literal["effdet_coco", "imagenet", "scratch"]
     """Initial weights of the trunk."""
-    training_heads: bool | None
-    """EfficientPose: the heads of passes 1 and 2, which its loss supervises. None: not asked."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _asked_for(cls, options: Any) -> Any:
+        """Files of earlier versions name every family's options, null where not asked for."""
+        if not isinstance(options, dict):
+            return options
+        return {name: value for name, value in options.items() if value is not None}
 
     def architecture(self) -> dict[str, Any]:
         """What :func:`pose.models.create_model` needs for the net itself."""
-        return self.model_dump(exclude={"init"}, exclude_none=True)
-
-    def initialised(self) -> dict[str, Any]:
-        """The same, and where the weights start; every model's default is from scratch."""
-        return self.architecture() | ({} if self.init == "scratch" else {"init": self.init})
+        return self.model_dump(exclude={"init"})
 
 
 class Image(Frozen):
@@ -209,6 +212,15 @@ class Experiment(Frozen):
     train: Training
     target: Target
     test: Testing
+
+    @model_validator(mode="after")
+    def _options_of_the_family(self) -> Experiment:
+        known = row_of(self.model)["options"].split()
+        for name in self.model_options.architecture():
+            if name not in known:
+                hint = nearest(name, known) or f" ({self.model} has {', '.join(known) or 'none'})"
+                raise ValueError(f"unknown key 'model_options.{name}'{hint}")
+        return self
 
     @property
     def heatmap_size(self) -> tuple[int, int]:

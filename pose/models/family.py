@@ -30,10 +30,12 @@ class Start(NamedTuple):
 class PoseModel(nn.Module):
     """A net from images (B, 3, H, W) to heat maps (B, K, h, w).
 
-    ``namings``: how projects call its tensors in their checkpoints, its own project's first.
+    ``name`` is the sheet's. ``namings``: how projects call its tensors in their checkpoints, its
+    own project's first.
     ``imagenet``: the published file of its trunk's weights, None where there is none.
     """
 
+    name: str = ""
     namings: ClassVar[Sequence[Naming]] = ()
     imagenet: str | None = None
 
@@ -47,8 +49,9 @@ class PoseModel(nn.Module):
         if init == "scratch":
             return
         if self.imagenet is None:
-            name = type(self).__name__
-            raise PoseError(f"{name}: no ImageNet weights of its trunk exist; use init=scratch")
+            raise PoseError(
+                f"{self.name}: no ImageNet weights of its trunk exist; use init=scratch"
+            )
         yield from self.imagenet_starts(self.imagenet)
 
     def imagenet_starts(self, file: str) -> Iterator[Start]:

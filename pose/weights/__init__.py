@@ -11,7 +11,7 @@ __all__ = [
     "checkpoints",
     "convert",
     "fetch",
-    "load_backbone",
+    "initialise",
     "load_published",
     "read_state_dict",
     "to_published",

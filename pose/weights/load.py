@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from pose.datasets.keypoints import KEYPOINT_SETS
 from pose.models import create_model
-from pose.models.cpn import CPN
-from pose.models.eeffpose.net import PoseNet
-from pose.models.efficientpose import EfficientPose
-from pose.models.hourglass import StackedHourglass
-from pose.models.hrnet import HRNet
-from pose.models.litehrnet import LiteHRNet
-from pose.models.lpn import LPN
-from pose.models.mobile import MobileNetV2Pose, ShuffleNetV2Pose
-from pose.models.mobilenetv3 import MobileNetV3Pose
-from pose.models.simplebaseline import SimpleBaseline
+from pose.models.family import PoseModel
+from pose.models.naming import Naming
 from pose.support.errors import PoseError, nearest
-from pose.weights import (
-    cpn,
-    eeffpose,
-    efficientpose,
-    hourglass,
-    hrnet,
-    litehrnet,
-    lpn,
-    mobile,
-    simplebaseline,
-)
 from pose.weights.download import fetch
 from pose.weights.file import write
-from pose.weights.naming import Naming
 from pose.weights.published import published_file
 from pose.weights.read import read_state_dict
-
-# Class of model -> the namings under which projects publish its weights, its own project's first.
-FAMILIES: dict[type[nn.Module], list[Naming]] = {
-    PoseNet: eeffpose.NAMINGS,
-    HRNet: hrnet.NAMINGS,
-    SimpleBaseline: simplebaseline.NAMINGS,
-    MobileNetV2Pose: mobile.MOBILENETV2,
-    MobileNetV3Pose: mobile.MOBILENETV3,
-    ShuffleNetV2Pose: mobile.SHUFFLENETV2,
-    LiteHRNet: litehrnet.NAMINGS,
-    LPN: lpn.NAMINGS,
-    StackedHourglass: hourglass.NAMINGS,
-    CPN: cpn.NAMINGS,
-    EfficientPose: efficientpose.NAMINGS,
-}
 
 LISTED = 8  # names that an error message shows of each kind
 
 
-def load_published(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
+def load_published(model: PoseModel, state_dict: dict[str, Tensor]) -> None:
     """Load tensors under their published names and shapes, strictly.
 
     Takes the naming, of those known for the model, that fits the given names best. BN's step
@@ -76,7 +41,7 @@ def load_published(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
     )
 
 
-def to_published(model: nn.Module, naming: str | None = None) -> dict[str, Tensor]:
+def to_published(model: PoseModel, naming: str | None = None) -> dict[str, Tensor]:
     """The model's tensors under the names and in the shapes of an original release.
 
     ``naming``: a name of the model's namings, by default the first. Raises PoseError for a model
@@ -92,26 +57,35 @@ def to_published(model: nn.Module, naming: str | None = None) -> dict[str, Tenso
     }
 
 
-def load_backbone(
-    backbone: nn.Module,
-    name: str,
-    own_key: Callable[[str], str | None] = eeffpose.trunk_key,
-    fresh: tuple[str, ...] = eeffpose.EXTENSIONS,
-) -> None:
-    """Load the published file of that ``name``, fetched if need be, into a trunk.
+def initialise(model: PoseModel, init: str) -> None:
+    """Give a model the published weights that its trunk starts from, fetched if need be.
 
-    ``own_key`` maps the file's names to the trunk's, and to None what the trunk does without, such
-    as the classifier. ``fresh``: beginnings of the trunk's names that the file cannot know. Every
-    other tensor must be there and fit. The defaults are EffNet's and EEffNet's. Raises PoseError as
-    :func:`pose.weights.fetch` and :func:`load_published` do.
+    ``init``: "scratch" changes nothing; "imagenet", and EEffPose's "effdet_coco", load the files
+    that the model names. Raises PoseError for another one, and as :func:`pose.weights.fetch` and
+    :func:`load_published` do.
+    """
+    for start in model.starts(init):
+        load_part(start.part, start.file, start.own_key, start.fresh)
+
+
+def load_part(
+    part: nn.Module,
+    name: str,
+    own_key: Callable[[str], str | None],
+    fresh: tuple[str, ...] = (),
+) -> None:
+    """Load the published file of that ``name`` into a part of a model.
+
+    ``own_key`` and ``fresh`` are those of :class:`pose.models.family.Start`; every other tensor of
+    the part must be there and fit.
     """
     published = {own_key(key): t for key, t in read_state_dict(fetch(name)).items()}
     published.pop(None, None)
-    own = {key: t for key, t in backbone.state_dict().items() if not key.startswith(fresh)}
+    own = {key: t for key, t in part.state_dict().items() if not key.startswith(fresh)}
     # BN's step counters are read by no model here, and older files and conversions lack them
     own, published = _without_counters(own), _without_counters(published)
     _require_equal_shapes(own, published, name)
-    backbone.load_state_dict(published, strict=False)
+    part.load_state_dict(published, strict=False)
 
 
 def convert(name: str, output: Path, cache: Path | None = None) -> None:
@@ -130,13 +104,13 @@ def convert(name: str, output: Path, cache: Path | None = None) -> None:
     write(output, model, experiment)
 
 
-def _namings(model: nn.Module) -> list[Naming]:
-    if type(model) not in FAMILIES:
+def _namings(model: PoseModel) -> Sequence[Naming]:
+    if not (namings := getattr(model, "namings", ())):
         raise PoseError(f"the published names of {type(model).__name__}'s weights are not known")
-    return FAMILIES[type(model)]
+    return namings
 
 
-def _best_naming(model: nn.Module, state_dict: dict[str, Tensor]) -> Naming:
+def _best_naming(model: PoseModel, state_dict: dict[str, Tensor]) -> Naming:
     """The one with the fewest names that only one side has; the first of equals."""
 
     def differences(naming: Naming) -> int:

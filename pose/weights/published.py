@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from pose.config import Experiment, experiment
-from pose.config.presets import OUR_MODELS
+from pose.config.model_sheet import model_sheet
 from pose.support.errors import PoseError, nearest
 
 
@@ -71,8 +71,9 @@ def catalogue() -> dict[str, PublishedFile]:
 
 def checkpoints() -> list[PublishedFile]:
     """The whole models of the paper's authors, in the catalogue's order."""
-    ours = (file for file in catalogue().values() if file.model.startswith(OUR_MODELS))
-    return [file for file in ours if file.input]
+    families = {model: row["family"] for model, row in model_sheet().items()}
+    files = catalogue().values()
+    return [file for file in files if file.input and families.get(file.model) == "eeffpose"]
 
 
 def published_file(name: str) -> PublishedFile:

@@ -57,9 +57,8 @@ STEPS = {
     "evaluate": [*SCORING, "pose/evaluation/per_person.py"],
     "submission": [*SCORING, "pose/evaluation/submission.py"],
     "convert": [
-        "pose/weights/eeffpose.py",
         "pose/weights/load.py",
-        "pose/weights/naming.py",
+        "pose/models/naming.py",
     ],
     "complexity": ["pose/complexity.py"],
     "complexity_table": [

@@ -1,5 +1,5 @@
-"""EEffPose: EfficientNet, BiFPN and heads, each plain or mutually enhanced (MEMe)."""
+"""EEffPose: EfficientNet, a neck and a head, each plain or mutually enhanced (MEMe)."""
 
-from pose.models.eeffpose.net import PoseNet, eeffpose
+from pose.models.eeffpose.net import FAMILY, PoseNet, eeffpose
 
-__all__ = ["PoseNet", "eeffpose"]
+__all__ = ["FAMILY", "PoseNet", "eeffpose"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pose.models.eeffpose.backbone import EEffNet
-from pose.models.eeffpose.net import PoseNet
-from pose.weights.naming import Naming
+from pose.models.naming import Naming
 
 # The released EEffNet is one sequence: stem, BN, activation, then the seven stages.
 FIRST_STAGE = 3
@@ -17,7 +16,7 @@ EXTENSIONS = ("extended.", "fusions.")  # EEffNet's own parts, which no publishe
 BEYOND_TRUNK = ("conv_head.", "bn2.", "classifier.", "fpn.", "class_net.", "box_net.")
 
 
-def original_key(model: PoseNet, key: str) -> str:
+def original_key(model: nn.Module, key: str) -> str:
     """The released name of ``key``, one of ``model.state_dict()``'s."""
     part, _, rest = key.partition(".")
     if part == "backbone":
@@ -90,4 +89,4 @@ def _conv_bn(match: re.Match[str]) -> str:
     return f"{match[1]}.{('conv', 'bn')[int(match[2])]}."
 
 
-NAMINGS = [Naming("released", original_key, to_original, from_original)]
+NAMING = Naming("released", original_key, to_original, from_original)

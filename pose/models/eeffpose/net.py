@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from pose.models.eeffpose.backbone import EEffNet, EffNet
 from pose.models.eeffpose.fusion import ACTIVATIONS
 from pose.models.eeffpose.head import FAHead, FSHead
+from pose.models.eeffpose.naming import EXTENSIONS, NAMING, trunk_key
 from pose.models.eeffpose.neck import BiFPN, TFNeck
+from pose.models.family import Family, PoseModel, Start
 from pose.support.errors import PoseError, nearest
 
 
@@ -27,6 +32,8 @@ VARIANTS = {
     "p0": Variant("tf_efficientnet_b0", "tf_efficientdet_d0_ap", 64, 3),
     "p2": Variant("tf_efficientnet_b2", "tf_efficientdet_d2_ap", 112, 5),
 }
+
+INITS = ("scratch", "imagenet", "effdet_coco")
 
 BACKBONES = {"plain": EffNet, "meme": EEffNet}
 """Switch value -> class, called with the trunk's name and AddUp's activation."""
@@ -60,11 +67,16 @@ MODELS = {
 }
 
 
-class PoseNet(nn.Module):
+class PoseNet(PoseModel):
     """Heat maps from images by way of multi-scale features."""
 
-    def __init__(self, backbone: nn.Module, neck: nn.Module, head: nn.Module) -> None:
+    namings: ClassVar = [NAMING]
+
+    def __init__(
+        self, size: Variant, backbone: nn.Module, neck: nn.Module, head: nn.Module
+    ) -> None:
         super().__init__()
+        self.size = size
         self.backbone = backbone
         self.neck = neck
         self.head = head
@@ -81,6 +93,21 @@ class PoseNet(nn.Module):
         """Images (B, 3, H, W) to heat maps (B, K, H/4, W/4)."""
         return self.head(self.features(images))
 
+    def starts(self, init: str) -> Iterator[Start]:
+        """The trunk from "imagenet", or from "effdet_coco" as released.
+
+        The extended convolutions take copies of the trunk's in between: they keep ImageNet's.
+        """
+        if init not in INITS:
+            raise PoseError(f"unknown init {init!r}{nearest(init, INITS)}")
+        if init == "scratch":
+            return
+        yield Start(self.backbone, self.size.trunk, trunk_key, EXTENSIONS)
+        if isinstance(self.backbone, EEffNet):
+            self.backbone.copy_donors()
+        if init == "effdet_coco":
+            yield Start(self.backbone, self.size.detector, trunk_key, EXTENSIONS)
+
 
 def eeffpose(
     variant: str,
@@ -90,14 +117,11 @@ def eeffpose(
     head: str,
     num_keypoints: int,
     activation: str = "silu",
-    init: str = "scratch",
 ) -> PoseNet:
     """Build a net from its switches, keys of :data:`BACKBONES`, :data:`NECKS` and :data:`HEADS`.
 
-    ``activation``: AddUp's, "silu" as released or "mish" as in the paper's Eq. (3).
-    ``init``: the backbone's weights: "scratch"; "imagenet"; or "effdet_coco", where the trunk is
-    EfficientDet's and the extended convolutions keep ImageNet's, as released. The latter two need
-    the published files (see :func:`pose.weights.fetch`). Raises PoseError for an unknown value.
+    ``activation``: AddUp's, "silu" as released or "mish" as in the paper's Eq. (3). Raises
+    PoseError for an unknown value.
     """
     size = VARIANTS[variant]
     _named("activation", activation, ACTIVATIONS)
@@ -105,8 +129,7 @@ def eeffpose(
     make_neck = _named("neck", neck, NECKS)
     pyramid = make_neck(trunk.widths, size.neck_width, size.neck_repeats, activation)
     maps = _named("head", head, HEADS)(pyramid.widths, num_keypoints)
-    initialise(trunk, init, size)
-    return PoseNet(trunk, pyramid, maps)
+    return PoseNet(size, trunk, pyramid, maps)
 
 
 def _named(what: str, name: str, known: dict[str, type[nn.Module]]) -> type[nn.Module]:
@@ -115,17 +138,20 @@ def _named(what: str, name: str, known: dict[str, type[nn.Module]]) -> type[nn.M
     return known[name]
 
 
-def initialise(backbone: EffNet, init: str, size: Variant) -> None:
-    """Load the backbone's initial weights; the extended copies take them before EfficientDet's."""
-    known = ("scratch", "imagenet", "effdet_coco")
-    if init not in known:
-        raise PoseError(f"unknown init {init!r}{nearest(init, known)}")
-    if init == "scratch":
-        return
-    from pose.weights import load_backbone  # the published files are needed only here
-
-    load_backbone(backbone, size.trunk)
-    if isinstance(backbone, EEffNet):
-        backbone.copy_donors()
-    if init == "effdet_coco":
-        load_backbone(backbone, size.detector)
+FAMILY = Family(
+    models={
+        name: partial(eeffpose, variant, backbone=backbone, neck=neck, head=head)
+        for name, (variant, backbone, neck, head) in MODELS.items()
+    },
+    source="igodogi/EEffPose 7f17baf",
+    licence="none stated",
+    bibtex="""@article{li2022meme,
+  title={{MEMe}: A Mutually Enhanced Modeling Method for Efficient and Effective Human Pose Estimation},
+  author={Li, Jie and Wang, Zhixing and Qi, Bo and Zhang, Jianlin and Yang, Hu},
+  journal={Sensors},
+  volume={22},
+  number={2},
+  pages={632},
+  year={2022}
+}""",  # noqa: E501
+)

@@ -7,16 +7,23 @@ A model's switches are the columns backbone, neck and head, and any further one 
 from __future__ import annotations
 
 import csv
+from functools import cache
 from pathlib import Path
 
-from pose.support.errors import PoseError
+from pose.support.errors import PoseError, nearest
 
 Sheet = dict[str, dict[str, str]]
 """Model -> column -> text."""
 
-FILE = Path(__file__).parent.parent / "config" / "models.tsv"
-COLUMNS = ("model", "family", "order", "architecture", "reconstruction", "recipe", "weights")
-"""The columns that are no switches; ``order`` is what Table 1 and Figures 1 and 8 call a model."""
+FILE = Path(__file__).parents[2] / "config" / "models.tsv"
+COLUMNS = (
+    *("model", "family", "order", "architecture", "reconstruction"),
+    *("recipe", "multiple", "options", "weights"),
+)
+"""The columns that are no switches. ``order`` is what Table 1 and Figures 1 and 8 call a model;
+``recipe`` a name of recipes.yaml, or "protocol"; ``multiple`` what both sides of an input must be
+multiples of; ``options`` the model options besides ``init``, separated by spaces.
+"""
 SWITCHES = ("backbone", "neck", "head")
 NONE = "-"
 
@@ -49,6 +56,20 @@ def read_sheet(file: Path = FILE) -> Sheet:
         sheet[model] = {column: "" if value == NONE else value for column, value in row.items()}
         model_of[order] = model
     return sheet
+
+
+@cache
+def model_sheet() -> Sheet:
+    """The sheet of this checkout, read once."""
+    return read_sheet()
+
+
+def row_of(model: str) -> dict[str, str]:
+    """A model's row; PoseError for a model that is not in the sheet."""
+    sheet = model_sheet()
+    if model not in sheet:
+        raise PoseError(f"unknown model {model!r}{nearest(model, sheet)}; see config/models.tsv")
+    return sheet[model]
 
 
 def switches(row: dict[str, str]) -> dict[str, str]:
