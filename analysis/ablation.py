@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from pose.model_sheet import SWITCHES, Sheet, ablation, switches
+from pose.config.model_sheet import SWITCHES, Sheet, ablation, switches
 from pose.support.errors import PoseError, nearest
 
 VALUES = ("plain", "meme")  # the paper's; others follow as the sheet lists them

@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import reported, tables
 from analysis.results import PCKH, read_complexity, read_metrics, val_set
-from pose.model_sheet import FILE, Sheet, read_sheet, reconstructions
+from pose.config.model_sheet import FILE, Sheet, read_sheet, reconstructions
 from pose.support.errors import PoseError, command
 
 TITLES = {2: "COCO val2017", 3: "COCO test-dev2017", 4: "MPII val"}

@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import reported, tables
 from analysis.results import read_complexity
-from pose.model_sheet import FILE, Sheet, read_sheet, reconstructions
+from pose.config.model_sheet import FILE, Sheet, read_sheet, reconstructions
 from pose.support.errors import PoseError, command
 
 TOLERANCE = 0.03

@@ -26,7 +26,7 @@ from analysis.results import (
     read_metrics,
     score_of,
 )
-from pose.model_sheet import FILE, Sheet, read_sheet
+from pose.config.model_sheet import FILE, Sheet, read_sheet
 from pose.support.errors import PoseError, command
 
 COLOURS = {"small": "#9db4c8", "large": "#56616c", "ours": style.RED}

@@ -25,7 +25,7 @@ from analysis.ablation import (
     with_orders,
 )
 from analysis.results import read_logs, score_of
-from pose.model_sheet import FILE, Sheet, read_sheet
+from pose.config.model_sheet import FILE, Sheet, read_sheet
 from pose.support.errors import PoseError, command
 
 DODGE = 1.9  # points between coincident learning rates: half a thin and half a thick line

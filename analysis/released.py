@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import reported, tables
 from analysis.results import PCKH, read_metrics, val_set
-from pose.model_sheet import FILE, Sheet, ablation, read_sheet
+from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet
 from pose.support.errors import PoseError, command
 from pose.weights.published import checkpoints, published_file
 

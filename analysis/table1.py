@@ -15,7 +15,7 @@ import pandas as pd
 from analysis import reported, tables
 from analysis.ablation import orders_of, with_orders
 from analysis.results import PCKH, describe, is_full_coco, read_complexity, read_metrics
-from pose.model_sheet import FILE, Sheet, read_sheet
+from pose.config.model_sheet import FILE, Sheet, read_sheet
 from pose.support.errors import PoseError, command
 
 PROVENANCE = ["dataset", "input", "protocol", "evaluator"]

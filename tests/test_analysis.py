@@ -13,10 +13,10 @@ from safetensors.numpy import save_file
 from analysis import comparison, figure1, figure8, overlays, reported, style, table1, training
 from analysis.ablation import line_styles, orders_of
 from analysis.results import describe, read_complexity, read_logs, read_metrics, read_performance
+from pose.config.model_sheet import FILE, read_sheet, switches
 from pose.data.samples import Samples
 from pose.datasets.keypoints import COCO
 from pose.evaluation.predictions import Predictions
-from pose.model_sheet import FILE, read_sheet, switches
 from pose.support.errors import PoseError
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ from reference_fill import images, manifest, model_of, state_dict
 from timm.layers import DropPath
 from torch import nn
 
-from pose.model_sheet import read_sheet, switches
+from pose.config.model_sheet import read_sheet, switches
 from pose.models import create_model, list_models
 from pose.models.eeffpose.fusion import AddUp
 from pose.models.eeffpose.head import FSHead

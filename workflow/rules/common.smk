@@ -19,7 +19,7 @@ from pose.datasets.keypoints import KEYPOINT_SETS
 from pose.support.errors import PoseError, nearest
 from pose.support.fingerprint import fingerprint, with_imports
 from pose.support.lock import Lock
-from pose.model_sheet import read_sheet
+from pose.config.model_sheet import read_sheet
 
 
 def stop(message):
