@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from snakemake_cli import ROOT, plan, snakemake
+from snakemake_cli import ROOT, snakemake
 
 NAME = "eeffpose-p0-apart"
 CONFIG = ("--configfile", "config/miniature.yaml", "--config")
@@ -46,10 +46,10 @@ def with_a_neck(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_a_fourth_neck_is_planned_with_the_orders(with_a_neck):
     done = snakemake(with_a_neck, "--dry-run", *CONFIG, MODELS)
+    assert len(re.findall(r"^rule train:", done.stdout, re.MULTILINE)) == 2
     for rule in ("table1", "figure8"):
         inputs = re.search(rf"^rule {rule}:\n    input: (.*)$", done.stdout, re.MULTILINE)[1]
         assert f"results/miniature/{NAME}/seed0/" in inputs
-    assert plan(with_a_neck, *CONFIG, MODELS)["train"] == 2
 
 
 @pytest.mark.slow
