@@ -81,15 +81,24 @@ def _model(experiment: Experiment) -> nn.Module:
 def _experiment_of(path: Path) -> Experiment:
     """The experiment that a checkpoint names."""
     if not path.exists():
+        if str(path) in catalogue():
+            raise PoseError(f"{path} holds a backbone only; choose the weights of a whole model")
         hint = nearest(str(path), catalogue())
         raise PoseError(f"checkpoint {path}: no such file, and no published name{hint}")
-    about = read_about(path)
-    if "experiment" not in about:
-        raise PoseError(
-            f"checkpoint {path} does not tell its model and input: use the weights.safetensors of"
-            " pose.train or of pose.weights convert"
-        )
-    return about["experiment"]
+    if path.is_file() and not _is_pickle(path):
+        about = read_about(path)
+        if "experiment" in about:
+            return about["experiment"]
+    raise PoseError(
+        f"checkpoint {path} does not tell its model and input: use the best.safetensors or"
+        " weights.safetensors of a training, or what pose.weights convert writes"
+    )
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether the file is of torch.save, as trainings' own checkpoints and published ones are."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
 
 
 def read_photo(path: Path) -> np.ndarray:

@@ -68,6 +68,25 @@ def test_errors_are_told_in_the_names_of_the_project_whose_file_it_is():
         to_published(model, "mmpose")
 
 
+def test_another_family_s_weights_placed_by_hand_are_one_line_that_names_the_file(place, tmp_path):
+    name = "lpn-50@coco-256x192"
+    place(name, to_published(create_model("hrnet-w16")))
+    with pytest.raises(PoseError) as error:
+        convert(name, tmp_path / "weights.safetensors")
+    assert str(error.value).startswith(f"the weights in {tmp_path / name}.pth do not fit LPN; miss")
+    assert len(str(error.value).splitlines()) == 1 and len(str(error.value)) < 1500
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_quantized_weights_are_not_taken_for_real_numbers():
+    model = create_model("mobilenetv2")
+    state = to_published(model)
+    name = next(key for key in state if key.endswith("weight"))
+    state[name] = state[name].to(torch.int8)
+    with pytest.raises(PoseError, match=f"quantized: {name} torch.int8 for torch.float32$"):
+        load_published(model, state)
+
+
 def test_files_older_than_batch_normalisation_s_counters_load():
     source, target = create_model("hrnet-w16"), create_model("hrnet-w16")
     state = to_published(source)

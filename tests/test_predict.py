@@ -125,13 +125,21 @@ def test_wrong_images_and_checkpoints_end_in_one_line(folder, tmp_path):
     (tmp_path / "torn.jpg").write_bytes((folder / "a.jpg").read_bytes()[:500])
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     (tmp_path / "text.safetensors").write_text("no weights")
+    torch.save({"model": {"x": torch.zeros(1)}}, tmp_path / "checkpoint-000000001.pt")
+    does_not_tell = "does not tell its model and input: use the best.safetensors or weights.safe"
     cases = [
         ([tmp_path / "none.jpg"], {}, "none.jpg: No such file"),
         ([tmp_path / "torn.jpg"], {}, "torn.jpg: truncated"),
         ([folder / "weights.safetensors"], {}, "cannot be decoded"),
         ([folder / "a.jpg", tmp_path / "a.png"], {}, "several images are called 'a'"),
         ([folder / "a.jpg"], {"checkpoint": "eeffpose-p9@coco"}, "no such file, and no published"),
-        ([folder / "a.jpg"], {"checkpoint": tmp_path / "foreign.safetensors"}, "does not tell its"),
+        ([folder / "a.jpg"], {"checkpoint": tmp_path / "foreign.safetensors"}, does_not_tell),
+        (
+            [folder / "a.jpg"],
+            {"checkpoint": tmp_path / "checkpoint-000000001.pt"},
+            does_not_tell,
+        ),
+        ([folder / "a.jpg"], {"checkpoint": tmp_path}, does_not_tell),
         ([folder / "a.jpg"], {"checkpoint": tmp_path / "text.safetensors"}, "not a safetensors"),
     ]
     for images, options, message in cases:
@@ -151,3 +159,5 @@ def test_a_published_name_is_a_checkpoint(monkeypatch):
         *("eeffpose-p0-order8", "coco"),
         (256, 192),
     )
+    with pytest.raises(PoseError, match="tf_efficientnet_b0 holds a backbone only; choose"):
+        load_checkpoint("tf_efficientnet_b0")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import requests
@@ -16,10 +20,10 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from pose.checksum import Published
 from pose.support.errors import PoseError
+from pose.transfer import Refused, Slow, Transfer
 
-TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of the file
-CHUNK = 1 << 16  # bytes; what a broken transfer loses at most
 PAUSE = 2.0  # seconds before a broken transfer is resumed; doubled after each fruitless attempt
 FRUITLESS = 4  # attempts in a row that may bring nothing
 
@@ -76,79 +80,101 @@ class Transfers:
 
 
 def download(
+    published: Published,
     url: str,
     path: Path,
     name: str,
-    mismatch: Callable[[Path], str],
     elsewhere: str,
     transfers: Transfers,
     persist: bool = False,
 ) -> None:
-    """Fetch ``url`` to ``path``, or wait for another process that does.
+    """Fetch a published file from ``url`` to ``path``, or wait for another process that does.
 
-    ``mismatch(file)`` tells how a file differs from what it should be, "" if it does not; one that
-    differs is removed. ``elsewhere`` says how to choose another disk. A transfer that breaks off
-    is resumed by the next call, and with ``persist`` at once. Raises PoseError.
+    What has come and is not the published file is removed. ``elsewhere`` says how to choose another
+    disk. A transfer that breaks off is resumed by the next call, and with ``persist`` at once; what
+    came of it lies in ``path`` with ``.part`` until then, by what the server knows it in
+    ``.part.json``. Raises PoseError.
     """
-    partial = path.with_name(f"{path.name}.part")
+    partial, origin = (path.with_name(f"{path.name}.part{end}") for end in ("", ".json"))
     by_hand = f"or place the file at {path}"
+
+    def begin(done: int, total: int | None) -> Callable[[int], None]:
+        if total:
+            check_space(path, total - done, name, elsewhere)
+        return transfers.begin("fetching", name, done, total)
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if path.exists():  # another process fetched it meanwhile
                 return
-            transfer = _persistently if persist else _transfer
-            transfer(url, partial, name, elsewhere, transfers)
-            if problem := mismatch(partial):
-                partial.unlink()
-                raise PoseError(f"{url} is not the published {name}: {problem}; retry, {by_hand}")
-            os.replace(partial, path)
+            with _own_file(partial) as file, _own_file(origin) as known:
+                size = int(published.size) if published.size else None
+                transfer = Transfer(url, file, known, size, bool(published.checksum), begin)
+                try:
+                    _persist(transfer) if persist else transfer.attempt()
+                    file.flush()
+                    os.fsync(file.fileno())
+                finally:
+                    if not transfer.done():
+                        known.truncate(0)
+                problem = published.mismatch(partial)
+                if problem:
+                    file.truncate(0)
+                else:
+                    os.replace(partial, path)
+                known.truncate(0)
+        if problem:
+            raise PoseError(f"{url} is not the published {name}: {problem}; retry, {by_hand}")
     except requests.RequestException as error:  # is an OSError
         reason = _reason(error, url)
         raise PoseError(f"cannot fetch {name} from {url}: {reason}; retry, {by_hand}") from None
     except OSError as error:
+        file = error.filename or partial
+        if error.errno == errno.ELOOP:
+            raise PoseError(f"{file} is a link, which is not followed; remove it") from None
         raise PoseError(
-            f"cannot write {partial}: {error.strerror}; free some space or {elsewhere}"
+            f"cannot write {file}: {error.strerror}; free some space or {elsewhere}"
         ) from None
 
 
-def _persistently(url: str, partial: Path, name: str, elsewhere: str, transfers: Transfers) -> None:
-    """Resume a transfer that has begun for as long as that brings something."""
-    fruitless, first = 0, _size(partial)
-    while True:
-        before = _size(partial)
+@contextmanager
+def _own_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file of ours to read and write, made if it is not there, removed if it is left empty.
+
+    Neither a link is followed nor another user's file used, whatever somebody placed there.
+    """
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    status = os.fstat(number)
+    # On some network file systems all files belong to whoever owns the folder.
+    owners = (os.geteuid(), path.parent.stat().st_uid)
+    if not (stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid in owners):
+        os.close(number)
+        raise PoseError(f"{path} is not a plain file of yours; remove it")
+    with os.fdopen(number, "r+b") as file:
         try:
-            return _transfer(url, partial, name, elsewhere, transfers)
+            yield file
+        finally:
+            if not os.fstat(number).st_size:
+                path.unlink()
+
+
+def _persist(transfer: Transfer) -> None:
+    """Resume a transfer that has begun for as long as that brings something."""
+    fruitless, first = 0, transfer.done()
+    while True:
+        before = transfer.done()
+        try:
+            return transfer.attempt()
         except requests.RequestException as error:
-            now = _size(partial)
-            fruitless = 0 if now > before else fruitless + 1
-            refused = isinstance(error, requests.HTTPError) and error.response.status_code < 500
+            now = transfer.done()
+            fruitless = 0 if now > before and not isinstance(error, Slow) else fruitless + 1
+            refused = isinstance(error, Refused) or (
+                isinstance(error, requests.HTTPError) and error.response.status_code < 500
+            )
             if refused or now == first or fruitless == FRUITLESS:
                 raise
             time.sleep(PAUSE * 2**fruitless)
-
-
-def _transfer(url: str, partial: Path, name: str, elsewhere: str, transfers: Transfers) -> None:
-    """Append to ``partial`` what it lacks, or write it anew where the server cannot resume."""
-    done = _size(partial)
-    headers = {"Accept-Encoding": "identity"}  # ranges and lengths of the file itself
-    if done:
-        headers["Range"] = f"bytes={done}-"
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if done and response.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # no byte is left to fetch; the checksum tells whether that is so
-        response.raise_for_status()
-        if response.status_code != requests.codes.partial_content:
-            done = 0
-        length = response.headers.get("Content-Length")
-        if length:
-            check_space(partial, int(length), name, elsewhere)
-        total = done + int(length) if length else None
-        advance = transfers.begin("fetching", name, done, total)
-        with partial.open("ab" if done else "wb") as file:
-            for chunk in response.iter_content(CHUNK):
-                file.write(chunk)
-                advance(len(chunk))
 
 
 def check_space(path: Path, needed: int, name: str, elsewhere: str) -> None:
@@ -161,15 +187,9 @@ def check_space(path: Path, needed: int, name: str, elsewhere: str) -> None:
         )
 
 
-def _size(partial: Path) -> int:
-    return partial.stat().st_size if partial.exists() else 0
-
-
 def _reason(error: requests.RequestException, url: str) -> str:
     if isinstance(error, requests.HTTPError):
         return f"HTTP {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the transfer broke off (a retry resumes it)"
     if isinstance(error, requests.ConnectionError | requests.Timeout):
         return f"no connection to {urlsplit(url).netloc}"
     return str(error)

@@ -34,7 +34,7 @@ def fetch(name: str, cache: Path | None = None, base_url: str | None = None) -> 
             url = mirror.rstrip("/") + urlsplit(url).path
         elsewhere = "set POSE_CACHE to another folder"
         with Transfers() as transfers:
-            download(url, path, name, published.mismatch, elsewhere, transfers)
+            download(published, url, path, name, elsewhere, transfers)
     elif problem := published.mismatch(path):
         raise PoseError(
             f"{path} is not the published {name}: {problem}; delete it to fetch it anew"

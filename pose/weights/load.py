@@ -20,19 +20,22 @@ from pose.weights.read import read_state_dict
 LISTED = 8  # names that an error message shows of each kind
 
 
-def load_published(model: PoseModel, state_dict: dict[str, Tensor]) -> None:
+def load_published(
+    model: PoseModel, state_dict: dict[str, Tensor], source: str = "the weights"
+) -> None:
     """Load tensors under their published names and shapes, strictly.
 
     Takes the naming, of those known for the model, that fits the given names best. BN's step
     counters may be missing, as in files older than them; what the naming calls dropped may be
-    there. Raises PoseError that lists every missing, unexpected and misshapen tensor; the model is
-    then unchanged. Inverse of :func:`to_published`.
+    there. Raises PoseError that names the ``source`` and lists every missing, unexpected and
+    misshapen tensor; the model is then unchanged. Inverse of :func:`to_published`.
     """
     naming = _best_naming(model, state_dict)
     state_dict = {key: t for key, t in state_dict.items() if not naming.dropped(key)}
     own = to_published(model, naming.name)
     state_dict |= {key: own[key] for key in own.keys() - state_dict.keys() if _is_counter(key)}
-    _require_equal_shapes(own, state_dict, type(model).__name__, naming.advice)
+    misfit = f"{source} do not fit {type(model).__name__}"
+    _require_equal_shapes(own, state_dict, misfit, naming.advice)
     model.load_state_dict(
         {
             key: naming.from_original(key, state_dict[naming.original_key(model, key)])
@@ -84,7 +87,7 @@ def load_part(
     own = {key: t for key, t in part.state_dict().items() if not key.startswith(fresh)}
     # BN's step counters are read by no model here, and older files and conversions lack them
     own, published = _without_counters(own), _without_counters(published)
-    _require_equal_shapes(own, published, name)
+    _require_equal_shapes(own, published, f"the weights do not fit {name}")
     part.load_state_dict(published, strict=False)
 
 
@@ -100,7 +103,8 @@ def convert(name: str, output: Path, cache: Path | None = None) -> None:
     experiment = published.experiment()
     architecture = experiment.model_options.architecture()
     model = create_model(published.model, len(KEYPOINT_SETS[published.dataset]), **architecture)
-    load_published(model, read_state_dict(fetch(name, cache)))
+    path = fetch(name, cache)
+    load_published(model, read_state_dict(path), f"the weights in {path}")
     write(output, model, experiment)
 
 
@@ -129,22 +133,28 @@ def _is_counter(key: str) -> bool:
 
 
 def _require_equal_shapes(
-    own: dict[str, Tensor], given: dict[str, Tensor], what: str, advice: str = ""
+    own: dict[str, Tensor], given: dict[str, Tensor], misfit: str, advice: str = ""
 ) -> None:
     misshapen = [
         f"{key} {tuple(given[key].shape)} for {tuple(own[key].shape)}"
         for key in own.keys() & given.keys()
         if own[key].shape != given[key].shape
     ]
+    integers = [
+        f"{key} {given[key].dtype} for {own[key].dtype}"
+        for key in own.keys() & given.keys()
+        if own[key].is_floating_point() and not given[key].is_floating_point()
+    ]
     differences = {
         "missing": own.keys() - given.keys(),
         "unexpected": given.keys() - own.keys(),
         "misshapen": misshapen,
+        "quantized": integers,
     }
     listed = [f"{kind}: {_listing(names)}" for kind, names in differences.items() if names]
     if listed:
         listed += [advice] if advice else []
-        raise PoseError(f"the weights do not fit {what}; {'; '.join(listed)}")
+        raise PoseError(f"{misfit}; {'; '.join(listed)}")
 
 
 def _listing(names: set[str] | list[str]) -> str:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from pathlib import Path
 
+from pose.checksum import Published
 from pose.config import Experiment, experiment
 from pose.config.model_sheet import model_sheet
 from pose.support.errors import PoseError, nearest
 
 
 @dataclass(frozen=True)
-class PublishedFile:
+class PublishedFile(Published):
     """A row of ``published.csv``.
 
     ``model`` is a name of :func:`pose.models.list_models`, or timm's name of a backbone; ``input``
@@ -32,10 +31,7 @@ class PublishedFile:
     model: str
     dataset: str
     input: str
-    url: str
     by_hand: str
-    size: str
-    checksum: str
     licence: str
     expected: str
     boxes: str
@@ -46,20 +42,6 @@ class PublishedFile:
         size = tuple(int(side) for side in self.input.split("x"))
         overrides = json.loads(self.overrides or "{}")
         return experiment(self.model, self.dataset, size, overrides=overrides)
-
-    def mismatch(self, path: Path) -> str:
-        """How the file at ``path`` differs from the published one; empty if it does not."""
-        size = path.stat().st_size
-        if self.size and size != int(self.size):
-            return f"expected {self.size} bytes, got {size}"
-        if not self.checksum:
-            return ""
-        kind, _, expected = self.checksum.partition(":")
-        # git names a file's content by the hash of a header and the content
-        digest = hashlib.sha1(b"blob %d\0" % size) if kind == "git-blob-sha1" else hashlib.sha256()
-        with path.open("rb") as file:
-            got = hashlib.file_digest(file, lambda: digest).hexdigest()[: len(expected)]
-        return "" if got == expected else f"expected {kind} {expected}, got {got}"
 
 
 @cache

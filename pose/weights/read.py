@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import re
+import warnings
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.serialization import safe_globals
 
 from pose.support.errors import PoseError
+from pose.weights.refusal import reason
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # what training scripts call the tensors
-PREFIX = re.compile(r"(?:model\.|module\.)+")  # a trainer's attribute, DataParallel's
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # preferred where there are others, too
+TRAINERS = re.compile(r"(?:(?:module|_orig_mod)\.)+")  # DataParallel's and torch.compile's prefixes
+PREFIX = re.compile(r"(?:model\.|module\.)+")  # a trainer's attribute holds the model
+DEPTH = 8  # of dictionaries in each other that are searched for tensors
+UNPACKED = 20  # times its size; what a file may unpack to, as weights hardly compress
+NUMBERS = {
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+}
 
 
 class _Unread:
-    """Stands for an object of OpenMMLab's training log, of which nothing is wanted."""
+    """Stands for an object of which nothing is wanted."""
 
     def __init__(self, *args: object) -> None:
         pass
@@ -27,19 +37,16 @@ class _Unread:
         pass
 
 
-# What OpenMMLab's checkpoints hold beside tensors: arrays that describe the data set, under the
-# names of NumPy 1 and 2, and the training log's buffers. None of these can run code.
+# What training states hold beside tensors: scores and facts of the data set as NumPy's numbers and
+# arrays, under the names of its versions 1 and 2, and OpenMMLab's training log.
 HARMLESS = [
-    *(
-        (function, f"numpy.{core}.multiarray.{function.__name__}")
-        for function in (np._core.multiarray._reconstruct, np._core.multiarray.scalar)
-        for core in ("core", "_core")
-    ),
-    np.ndarray,
-    np.dtype,
-    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdU"},
-    (_Unread, "mmengine.logging.history_buffer.HistoryBuffer"),
-    (_Unread, "builtins.getattr"),
+    (_Unread, name)
+    for name in (
+        *("numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct"),
+        *("numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct"),
+        *("numpy.ndarray", "numpy.dtype"),
+        *("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr"),
+    )
 ]
 
 
@@ -47,33 +54,105 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU.
 
     Reads safetensors and torch files, of which nothing that could run code is unpickled. Takes the
-    tensors out of a training checkpoint's ``state_dict``, ``model_state_dict`` or ``model``, and
-    drops the prefixes ``module.`` and ``model.`` where all names have them. Raises PoseError for a
-    missing or unreadable file and for one that holds anything but tensors there.
+    tensors out of the one mapping in the file that holds some, or of the ``state_dict``,
+    ``model_state_dict`` or ``model`` among several. Drops the prefixes ``module.`` and
+    ``_orig_mod.``, and ``model.`` where all names have it. Raises PoseError for a missing or
+    unreadable file, for one that holds anything but tensors there, and for values that are not
+    finite.
     """
     path = Path(path)
+    state = _state_dict(_content(path), path)
+    names = {key: TRAINERS.sub("", key) for key in state}
+    if all(PREFIX.match(name) for name in names.values()):
+        names = {key: PREFIX.sub("", name, count=1) for key, name in names.items()}
+    if len(set(names.values())) < len(names):
+        raise PoseError(f"{path}: has tensors whose names differ only in a trainer's prefix")
+    for key, tensor in state.items():
+        if problem := _problem(key, tensor):
+            raise PoseError(f"{path}: its tensor {key!r} {problem}")
+    return {names[key]: tensor for key, tensor in state.items()}
+
+
+def _content(path: Path) -> object:
+    if not path.exists():
+        raise PoseError(f"{path}: no such file; fetch it first")
+    if not path.is_file():
+        raise PoseError(f"{path}: not a plain file")
     try:
         if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            with safe_globals(HARMLESS):
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise PoseError(f"{path}: no such file; fetch it first") from None
+            return load_file(path)
+        _refuse_bomb(path)
+        with safe_globals(HARMLESS), warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn or foreign file shows itself in many exception types
-        reason = str(error).partition("\n")[0]
-        raise PoseError(f"{path}: not a readable file of tensors only ({reason})") from None
-    state = _unwrapped(content)
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise PoseError(f"{path}: holds something other than named tensors, which is not loaded")
-    if all(PREFIX.match(key) for key in state):
-        state = {PREFIX.sub("", key, count=1): tensor for key, tensor in state.items()}
-    return state
+        raise PoseError(
+            f"{path}: not a readable file of tensors only: {reason(path, error)}"
+        ) from None
 
 
-def _unwrapped(content: object) -> object:
-    if isinstance(content, dict):
-        for wrapper in WRAPPERS:
-            if isinstance(content.get(wrapper), dict):
-                return content[wrapper]
-    return content
+def _refuse_bomb(path: Path) -> None:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > UNPACKED * path.stat().st_size:
+            raise ValueError(f"it would unpack to {unpacked / 1e9:.1f} GB, which no weights do")
+
+
+def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
+    """The mapping in ``content`` that holds the model's tensors."""
+    found = dict(_mappings_of_tensors(content, (), set()))
+    known = [place for place in found if set(place) <= set(WRAPPERS)]
+    if known:
+        return found[min(known, key=lambda place: [*map(WRAPPERS.index, place)])]
+    if len(found) > 1:
+        places = ", ".join(".".join(place) for place in found)
+        raise PoseError(f"{path}: holds tensors in {places}; keep the model's as 'state_dict'")
+    if not found:
+        raise PoseError(
+            f"{path}: holds something other than named tensors ({_other(content)}), which is not"
+            " loaded"
+        )
+    return found.popitem()[1]
+
+
+def _mappings_of_tensors(
+    content: object, place: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Each dictionary of nothing but named tensors in ``content``, by the keys that lead to it."""
+    if not isinstance(content, dict) or id(content) in seen or len(place) > DEPTH:
+        return
+    seen.add(id(content))  # one that is there under two names counts once
+    if content and all(isinstance(k, str) and isinstance(content[k], Tensor) for k in content):
+        yield place, content
+    for key, value in content.items():
+        if isinstance(key, str):  # an optimizer's state counts its parameters instead
+            yield from _mappings_of_tensors(value, (*place, key), seen)
+
+
+def _other(content: object) -> str:
+    """What ``content`` holds where named tensors are expected."""
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict):
+        return f"a {type(content).__name__}"
+    for key, value in content.items():
+        if isinstance(value, _Unread):
+            return f"{key!r} is an object of NumPy's or OpenMMLab's"
+        if not (isinstance(key, str) and isinstance(value, Tensor)):
+            return f"{key!r} is a {type(value).__name__}"
+    return "nothing"
+
+
+def _problem(name: str, tensor: Tensor) -> str:
+    """What forbids to use the values of a tensor, or nothing."""
+    dense = tensor.layout is torch.strided and tensor.device.type == "cpu"
+    if not dense or tensor.is_quantized or tensor.is_nested or tensor.dtype not in NUMBERS:
+        return f"is not of plain numbers ({tensor.layout}, {tensor.dtype}, {tensor.device})"
+    if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+        return f"claims the shape {tuple(tensor.shape)}, but has fewer values"
+    # BN's step counters, which nobody reads, overflow where all was cast to half precision.
+    counter = name.endswith("num_batches_tracked")
+    if tensor.is_floating_point() and not counter and not tensor.isfinite().all():
+        return "has values that are not finite numbers"
+    return ""

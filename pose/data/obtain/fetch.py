@@ -86,7 +86,7 @@ def _obtain_file(
     there = is_there(source, root, unpack)
     if not there and not path.exists():
         url = mirror.rstrip("/") + urlsplit(source.url).path if mirror else source.url
-        download(url, path, path.name, source.mismatch, ELSEWHERE, transfers, persist=True)
+        download(source, url, path, path.name, ELSEWHERE, transfers, persist=True)
         _note(root, source)
     elif path.exists() and source.path not in _noted(root):
         if problem := source.mismatch(path):

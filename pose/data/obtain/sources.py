@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from pathlib import Path
 
+from pose.checksum import Published
 from pose.support.errors import PoseError, nearest
 
 DETECTED = {"val": 104_125}
@@ -16,7 +15,7 @@ DETECTED = {"val": 104_125}
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Published):
     """A row of ``sources.csv``; ``stated_by`` says where its size and checksum are from.
 
     ``path``: where the file lies below the data set's root. ``size`` in bytes and ``checksum``
@@ -30,9 +29,6 @@ class Source:
     dataset: str
     part: str
     path: str
-    url: str
-    size: str
-    checksum: str
     use: str
     stated_by: str
 
@@ -44,18 +40,6 @@ class Source:
     def contents(self) -> list[str]:
         """The folder, files or split of ``use``."""
         return self.use.partition(":")[2].split()
-
-    def mismatch(self, path: Path) -> str:
-        """How the file at ``path`` differs from the published one; empty if it does not."""
-        size = path.stat().st_size
-        if self.size and size != int(self.size):
-            return f"expected {self.size} bytes, got {size}"
-        kind, _, expected = self.checksum.partition(":")
-        if not expected:
-            return ""
-        with path.open("rb") as file:
-            got = hashlib.file_digest(file, kind).hexdigest()
-        return "" if got == expected else f"expected {kind} {expected}, got {got}"
 
 
 @cache

@@ -1,0 +1,64 @@
+"""Why a checkpoint cannot be read, in words that do not advise to run what is in it."""
+
+from __future__ import annotations
+
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from pickle import UnpicklingError
+
+SEARCHED = 1 << 24  # bytes of a file's pickle
+TENSORS = re.compile(r"torch\.(_utils\.|\w+$)|collections\.|copy_?reg\.")  # of any state_dict
+
+
+def reason(path: Path, error: Exception) -> str:
+    """Why reading ``path`` by ``torch.load`` or safetensors raised ``error``.
+
+    PyTorch's own messages tell how to load a refused file all the same, which may run any code.
+    """
+    text = str(error)
+    if "TorchScript" in text:
+        return "it is a TorchScript program; export the state_dict of its model"
+    if ".tar format" in text:
+        return "it is in PyTorch's first format, a tar archive; save it with a newer PyTorch"
+    refused = re.search(r"GLOBAL (\S+)|operand", text)  # a class or function, or a newer pickle
+    if name := refused and (_beside_tensors([refused[1]]) or _beside_tensors(_globals(path))):
+        return (
+            f"it holds a pickled object of class {name}, which is not read, as it could run code;"
+            " export the state_dict alone"
+        )
+    if isinstance(error, UnpicklingError):
+        return "it is damaged, or not written by torch.save with its default protocol"
+    return text.strip().partition("\n")[0] or "it is empty or cut"
+
+
+def _beside_tensors(names: Iterable[str | None]) -> str:
+    """The first of the names that belongs to no state_dict."""
+    return next((name for name in names if name and not TENSORS.match(name)), "")
+
+
+def _globals(path: Path) -> Iterator[str]:
+    """The classes and functions that a pickle of any protocol names, as far as it can be read."""
+    texts = []
+    try:
+        for opcode, argument, _ in pickletools.genops(_pickle_of(path)):
+            if opcode.name in ("GLOBAL", "INST"):
+                yield argument.replace(" ", ".")
+            elif opcode.name == "STACK_GLOBAL":
+                yield ".".join(texts[-2:])
+            elif isinstance(argument, str):
+                texts.append(argument)
+    except Exception:  # a damaged pickle or archive shows itself in many types, and is told of
+        return
+
+
+def _pickle_of(path: Path) -> bytes:
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            return file.read(SEARCHED)
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+        with archive.open(name) as file:
+            return file.read(SEARCHED)
