@@ -27,7 +27,9 @@ from pose.weights import (
     to_published,
 )
 from pose.weights.__main__ import main
-from pose.weights.file import load_weights, read_about
+from pose.weights.about import read_about
+from pose.weights.eeffpose import trunk_key
+from pose.weights.file import load_weights
 
 NAME = "eeffpose-p0-order1@coco"
 CONTENT = np.random.RandomState(0).bytes(200_000)
@@ -340,7 +342,7 @@ def test_backbone_weights_fill_the_trunk_wholly(publish, tmp_path):
     state = backbone_file(trunk, "", [*IMAGENET_HEAD, "stranger"])
     publish("tf_efficientnet_b0", checkpoint(tmp_path / "file.pth", state))
     with pytest.raises(PoseError, match=r"missing: bn1\.weight; unexpected: stranger"):
-        load_backbone(backbone, "tf_efficientnet_b0")
+        load_backbone(backbone, "tf_efficientnet_b0", trunk_key)
 
 
 def test_a_converted_checkpoint_gives_the_released_heatmaps(publish, tmp_path, reference):

@@ -95,15 +95,15 @@ def to_published(model: nn.Module, naming: str | None = None) -> dict[str, Tenso
 def load_backbone(
     backbone: nn.Module,
     name: str,
-    own_key: Callable[[str], str | None] = eeffpose.trunk_key,
-    fresh: tuple[str, ...] = eeffpose.EXTENSIONS,
+    own_key: Callable[[str], str | None],
+    fresh: tuple[str, ...] = (),
 ) -> None:
     """Load the published file of that ``name``, fetched if need be, into a trunk.
 
     ``own_key`` maps the file's names to the trunk's, and to None what the trunk does without, such
     as the classifier. ``fresh``: beginnings of the trunk's names that the file cannot know. Every
-    other tensor must be there and fit. The defaults are EffNet's and EEffNet's. Raises PoseError as
-    :func:`pose.weights.fetch` and :func:`load_published` do.
+    other tensor must be there and fit. Raises PoseError as :func:`pose.weights.fetch` and
+    :func:`load_published` do.
     """
     published = {own_key(key): t for key, t in read_state_dict(fetch(name)).items()}
     published.pop(None, None)

@@ -100,9 +100,10 @@ def initialise(backbone: EffNet, init: str, size: Variant) -> None:
     if init == "scratch":
         return
     from pose.weights import load_backbone  # the published files are needed only here
+    from pose.weights.eeffpose import EXTENSIONS, trunk_key
 
-    load_backbone(backbone, size.trunk)
+    load_backbone(backbone, size.trunk, trunk_key, EXTENSIONS)
     if isinstance(backbone, EEffNet):
         backbone.copy_donors()
     if init == "effdet_coco":
-        load_backbone(backbone, size.detector)
+        load_backbone(backbone, size.detector, trunk_key, EXTENSIONS)
