@@ -33,6 +33,7 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/python docs/architecture.py --check
 	$(SNAKEMAKE) --lint
 
 setup: $(VENV)/.installed

@@ -15,6 +15,7 @@ from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import read_results, to_records
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic
+from pose.support.fingerprint import code_of
 
 RESCORE_THRESHOLD, OKS_NMS = 0.2, 0.99  # as released
 
@@ -120,6 +121,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.predictions.suffix not in suffixes:
         raise PoseError(f"predictions {args.predictions}: not a {' or '.join(suffixes)} file")
     metrics = dict(args.label) | args.evaluate(args)
+    origin = metrics.get("made_from", {"code": {}})
+    origin["code"]["evaluate"] = code_of("pose.evaluate").fingerprint
+    metrics["made_from"] = origin
     text = json.dumps(metrics)
     if args.output:
         with atomic(args.output) as temporary:

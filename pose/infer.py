@@ -28,9 +28,11 @@ from pose.parallel.distributed import process_group, rank
 from pose.parallel.share import gather, own_share, raise_together
 from pose.support.device import select_device
 from pose.support.errors import PoseError, command
+from pose.support.fingerprint import code_of
 from pose.support.progress import progress_bar
 from pose.targets.heatmap import normalise
-from pose.weights.file import load_weights, read_about
+from pose.weights.about import read_about, require_fit
+from pose.weights.file import load_weights
 
 BATCH_SIZE = 64
 TRAINING_FACTS = ("training_persons", "training_skipped")  # of a weights file, if it has them
@@ -82,6 +84,12 @@ def _about(samples: Samples, experiment: Experiment) -> dict[str, Any]:
         "flip_shift": test.flip_shift if test.flip else None,
         "skipped": dict(samples.skipped),
     }
+
+
+def _made_from(weights: dict[str, Any], model: str) -> dict[str, Any]:
+    """What the weights were made from, and the code of this step."""
+    origin = weights.get("made_from", {"code": {}})
+    return origin | {"code": origin["code"] | {"infer": code_of("pose.infer", model).fingerprint}}
 
 
 @torch.inference_mode()
@@ -142,6 +150,8 @@ def main() -> None:
     args = parser.parse_args()
 
     experiment = read_experiment(args.experiment)
+    about = read_about(args.weights)
+    differing = require_fit(args.weights, about, experiment)
     device = select_device(args.device)
     samples = open_split(
         experiment.dataset, args.data_root, args.split, experiment.input_size, args.detections
@@ -153,8 +163,9 @@ def main() -> None:
     with process_group(PATIENCE):
         predictions = predict(model, samples, experiment, device, args.workers)
         if rank() == 0:
-            about = read_about(args.weights)
             predictions.about.update({key: about.get(key) for key in TRAINING_FACTS})
+            predictions.about["differs_from_training"] = "; ".join(differing) or None
+            predictions.about["made_from"] = _made_from(about, experiment.model)
             predictions.save(args.output)
 
 

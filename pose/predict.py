@@ -34,7 +34,8 @@ from pose.support.device import select_device
 from pose.support.errors import PoseError, command, nearest
 from pose.support.files import atomic, read_json
 from pose.weights import catalogue, fetch, load_published, read_state_dict
-from pose.weights.file import load_weights, read_about
+from pose.weights.about import read_about
+from pose.weights.file import load_weights
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels."""

@@ -25,7 +25,7 @@ from torch import nn
 from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
-from pose.evaluation.score import score
+from pose.evaluation.score import check_truth, score
 from pose.infer import predict
 from pose.models import create_model
 from pose.parallel import distributed
@@ -33,7 +33,9 @@ from pose.support.device import select_device
 from pose.support.errors import command
 from pose.support.files import atomic
 from pose.support.lock import Lock
+from pose.training.checkpoint import OUTPUTS
 from pose.training.faults import explained
+from pose.training.identity import annotation_hashes
 from pose.training.trainer import Trainer
 from pose.weights import initialise
 
@@ -56,6 +58,7 @@ def train(
     with explained(experiment.train.batch_size), held(run_dir, wait):
         train_set = open_split(experiment.dataset, data_root, "train", experiment.input_size)
         val_set = open_split(experiment.dataset, data_root, "val", experiment.input_size)
+        check_truth(experiment, data_root)
         dataset = PoseDataset(
             train_set, experiment.input_size, experiment.augmentation, experiment.seed
         )
@@ -70,7 +73,11 @@ def train(
             metrics = score(experiment, predictions, data_root) if first else None
             return distributed.from_first(metrics)
 
-        trainer = Trainer(experiment, model, dataset, validate, run_dir, device, workers, **options)
+        annotations = annotation_hashes(experiment.dataset, data_root)
+        trainer = Trainer(
+            *(experiment, model, dataset, annotations, validate, run_dir, device, workers),
+            **options,
+        )
         for number in SIGNALS:
             signal.signal(number, lambda number, _: setattr(trainer, "stop_signal", number))
         trainer.run()
@@ -133,12 +140,8 @@ def main() -> None:
             tensorboard=args.tensorboard,
         )
         if distributed.rank() == 0:
-            outputs = {
-                "best.safetensors": args.weights,
-                "training.jsonl": args.training_log,
-                "performance.jsonl": args.performance,
-            }
-            for source, target in outputs.items():
+            outputs = (args.weights, args.training_log, args.performance)
+            for source, target in zip(OUTPUTS, outputs, strict=True):
                 if target is not None:
                     with atomic(target) as path:
                         shutil.copyfile(args.run_dir / source, path)

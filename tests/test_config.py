@@ -6,7 +6,6 @@ from pose.config import Experiment, experiment, parse, read_experiment
 from pose.config.model_sheet import model_sheet
 from pose.experiment import main
 from pose.support.errors import PoseError
-from pose.support.fingerprint import fingerprint
 
 SIZES = {"coco": (256, 192), "mpii": (256, 256)}
 
@@ -163,20 +162,6 @@ def test_wrong_keys_and_values_are_named_with_the_nearest_known():
         parse(Experiment, content, "experiment")
     assert "unknown key 'train.epoch' (did you mean 'epochs'?)" in str(error.value)
     assert "train.lr: Input should be greater than 0, got -1" in str(error.value)
-
-
-def test_a_fingerprint_ignores_layout_and_prose_but_not_meaning(tmp_path, monkeypatch):
-    monkeypatch.setattr("pose.support.fingerprint.PACKAGE", tmp_path)
-    module = tmp_path / "loss.py"
-
-    def of(text: str) -> str:
-        module.write_text(text)
-        return fingerprint("*.py")
-
-    plain = of("def loss(a, b):\n    return (a - b) ** 2\n")
-    prose = of('"""Doc."""\n\n\ndef loss(a, b):\n    """Doc."""\n    return (a-b)**2  # square\n')
-    assert plain == prose
-    assert of("def loss(a, b):\n    return abs(a - b)\n") != plain
 
 
 def test_the_command_prints_an_experiment_that_the_others_read(capsys):

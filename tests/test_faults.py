@@ -90,7 +90,7 @@ def test_a_quota_ends_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
             checkpoint.save(tmp_path, 2, {"weights": torch.zeros(1000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert checkpoint.load(checkpoint.newest(tmp_path), CPU) == {"epoch": 1}
+    assert torch.load(checkpoint.newest(tmp_path)) == {"epoch": 1}
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -173,7 +173,7 @@ def test_another_experiments_run_is_refused_with_what_differs(data_root, tmp_pat
 def test_a_run_on_other_data_is_refused(data_root, tmp_path):
     tiny_trainer(data_root, tmp_path / "run").run()
     more = people(tmp_path, images=12)
-    with pytest.raises(PoseError, match=r"training data: \d+ persons, sha256 \w+ there, \d+"):
+    with pytest.raises(PoseError, match=r"train2017.json: \w{8} there, \w{8} here"):
         tiny_trainer(more, tmp_path / "run").run()
 
 

@@ -16,12 +16,14 @@ from pose.data.dataset import PoseDataset
 from pose.data.loader import EpochBatches, training_loader
 from pose.data.samples import open_split
 from pose.support.errors import PoseError
+from pose.support.fingerprint import code_of
 from pose.train import train
 from pose.training import checkpoint
+from pose.training.identity import annotation_hashes
 from pose.training.monitor import span
 from pose.training.schedule import Schedule
 from pose.training.trainer import Trainer
-from pose.weights.file import read_about
+from pose.weights.about import read_about
 
 
 def lines(file: Path) -> list[dict[str, float]]:
@@ -84,7 +86,9 @@ def test_a_checkpoint_tells_the_experiment_and_the_versions_it_is_of(data_root, 
     trainer = tiny_trainer(data_root, tmp_path)
     trainer.run()
     state = checkpoint.load(checkpoint.newest(tmp_path), CPU)
-    assert state["key"] == trainer.experiment.key()
+    assert state["identity"]["train"]["lr"] == trainer.experiment.train.lr
+    assert state["identity"]["data"] == annotation_hashes("synthetic", data_root)
+    assert state["codes"] == [code_of("pose.train", trainer.experiment.model).fingerprint]
     assert state["versions"]["torch"] == str(torch.__version__)
     assert state["versions"]["python"] == sys.version.split()[0]
 

@@ -34,7 +34,8 @@ from pose.weights import (
     to_published,
 )
 from pose.weights.__main__ import main
-from pose.weights.file import load_weights, read_about
+from pose.weights.about import read_about
+from pose.weights.file import load_weights
 
 NAME = "eeffpose-p0-order1@coco"
 CONTENT = np.random.RandomState(0).bytes(200_000)

@@ -24,6 +24,7 @@ from pose.parallel import distributed
 from pose.support.errors import command
 from pose.train import SIGNALS, held
 from pose.training.faults import explained
+from pose.training.identity import annotation_hashes
 from pose.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +74,9 @@ def tiny_trainer(
     def validate(model: nn.Module) -> dict[str, float]:
         return {"AP": model.layers[0].weight.sum().item()}
 
-    return Trainer(settings, TinyNet(), dataset, validate, run_dir, CPU, **(options or {}))
+    annotations = annotation_hashes("synthetic", data_root)
+    parts = (settings, TinyNet(), dataset, annotations, validate, run_dir, CPU)
+    return Trainer(*parts, **(options or {}))
 
 
 class Runs:

@@ -21,7 +21,7 @@ import numpy as np
 from pose.datasets.records import Records
 from pose.support.errors import PoseError
 from pose.support.files import atomic
-from pose.support.fingerprint import fingerprint
+from pose.support.fingerprint import code_of
 
 SMALL = 4_000_000  # bytes; below, parsing takes a blink
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -42,7 +42,7 @@ def cached(read: Callable[[Path], Records], path: Path, also: bytes = b"") -> Re
     path = Path(path)
     if not path.is_file() or path.stat().st_size < SMALL:
         return read(path)
-    how = fingerprint("pose/datasets/records.py", "pose/datasets/keypoints.py") + read.__name__
+    how = code_of("pose.datasets.records").fingerprint + read.__name__
     what = hashlib.sha256(how.encode() + checksum(path).encode() + also).hexdigest()[:24]
     store = cache_folder() / f"{path.stem}-{what}.npz"
     try:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import platform
+import re
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from pose.config import Experiment
-from pose.data.samples import Samples
 from pose.support.errors import PoseError
 from pose.support.files import atomic
-from pose.support.fingerprint import fingerprint
+from pose.training import record
+from pose.training.faults import out_of_memory
 
 KEPT = 2
+OUTPUTS = ("best.safetensors", "training.jsonl", "performance.jsonl")
+"""What a training writes beside its checkpoints and ``run.json``."""
+NAME = re.compile(r"checkpoint-\d{9}\.pt")
+PARTIAL = re.compile(
+    r"\.(checkpoint-\d{9}|best|training|performance|run)\.[0-9a-f]{8}\.(pt|safetensors|jsonl?)"
+)
+"""The names under which :func:`pose.support.files.atomic` writes the files of a run folder."""
+KEYS = {"identity", "codes", "versions", "position", "history", "best"}
+KEYS |= {"model", "optimizer", "scaler", "schedule"}
 
 
 def save(run_dir: Path, step: int, state: dict[str, Any]) -> Path:
@@ -33,71 +40,93 @@ def save(run_dir: Path, step: int, state: dict[str, Any]) -> Path:
             partial.write_bytes(content.getbuffer())
     except PoseError as error:
         raise PoseError(f"{error}; {last_good(run_dir)}") from None
-    for old in _newest_first(run_dir)[KEPT:]:
+    for old in [older for older in newest_first(run_dir) if older < path][KEPT - 1 :]:
         old.unlink()
     return path
 
 
-def newest(run_dir: Path) -> Path | None:
-    """The newest whole checkpoint of a run, or None; damaged ones are named on stderr.
+def require_ours(run_dir: Path) -> None:
+    """PoseError for a folder with files that a training would replace though none wrote them."""
+    if newest_first(run_dir) or record.read(run_dir) is not None:
+        return
+    for name in (record.FILE, *OUTPUTS):
+        if (run_dir / name).exists():
+            raise PoseError(
+                f"{run_dir / name} is not of a training that can go on: move it away or choose"
+                " another folder"
+            )
 
-    Clears away what a killed process left half-written: call it with the run's lock held.
-    """
-    for partial in run_dir.glob(".*.*"):  # any of pose.support.files.atomic's
-        partial.unlink()
-    for path in _newest_first(run_dir):
+
+def clear_partial(run_dir: Path) -> None:
+    """Remove what a killed process left half-written: call it with the run's lock held."""
+    for path in run_dir.glob(".*"):
+        if PARTIAL.fullmatch(path.name):
+            path.unlink()
+
+
+def newest(run_dir: Path) -> Path | None:
+    """The newest whole checkpoint of a run, or None; damaged ones are named on stderr."""
+    return next(iter(whole(run_dir)), None)
+
+
+def whole(run_dir: Path) -> list[Path]:
+    """The whole checkpoints of a run, the newest first; damaged ones are named on stderr."""
+    found = []
+    for path in newest_first(run_dir):
         try:
             with zipfile.ZipFile(path) as archive:
                 torn = archive.testzip()
         except (OSError, zipfile.BadZipFile) as error:
             torn = error
+            _require_zip(path)
         if torn is None:
-            return path
-        print(f"{path} is unreadable ({torn}); trying the one before", file=sys.stderr)
-    return None
+            found.append(path)
+        else:
+            print(f"{path} is unreadable ({torn}); trying the one before", file=sys.stderr)
+    return found
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:
-    """The state that :func:`save` was given."""
-    return torch.load(path, map_location=device, weights_only=True)
+    """The state that :func:`save` was given; PoseError for another program's file."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # other programs' files show themselves in many exception types
+        if out_of_memory(error):
+            raise
+        raise _foreign(path, str(error).partition("\n")[0]) from None
+    missing = KEYS - state.keys() if isinstance(state, dict) else KEYS
+    if missing:
+        raise _foreign(path, f"no {min(missing)} in it")
+    return state
+
+
+def _require_zip(path: Path) -> None:
+    """A file cut short begins as a zip archive or is empty; another program's is left alone."""
+    with path.open("rb") as file:
+        if file.read(2).strip(b"\0") not in (b"", b"PK"):
+            raise _foreign(path, "not a zip archive")
+
+
+def _foreign(path: Path, reason: str) -> PoseError:
+    return PoseError(
+        f"{path} is not a checkpoint of this version of pose.train ({reason}): move it away or"
+        " choose another folder"
+    )
 
 
 def last_good(run_dir: Path) -> str:
     """Where a stopped training will go on, for error messages."""
-    kept = _newest_first(run_dir)
+    kept = newest_first(run_dir)
     return f"the last good checkpoint is {kept[0]}" if kept else "there is no checkpoint yet"
 
 
-def identity(experiment: Experiment, samples: Samples) -> dict[str, Any]:
-    """What a training is; a checkpoint of another one is not resumed."""
-    digest = hashlib.sha256()
-    for column in vars(samples).values():
-        if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":  # not the files' paths
-            digest.update(np.ascontiguousarray(column))
-    data = f"{len(samples)} persons, sha256 {digest.hexdigest()[:8]}"
-    return {**experiment.model_dump(mode="json"), "training data": data}
+def versions(code: str) -> dict[str, str]:
+    """What else than experiment and data decides the bits of a training."""
+    torch_version = str(torch.__version__)
+    return {"python": platform.python_version(), "torch": torch_version, "code": code}
 
 
-def versions() -> dict[str, str]:
-    """What else decides the bits of a training."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "pose": fingerprint("pose/**/*.py"),
-    }
-
-
-def differences(saved: dict[str, Any], present: dict[str, Any], prefix: str = "") -> list[str]:
-    """``"train.lr: 0.001 there, 0.5 here"`` for each leaf of two nested mappings that differs."""
-    found = []
-    for key in saved | present:
-        there, here = saved.get(key), present.get(key)
-        if isinstance(there, dict) and isinstance(here, dict):
-            found += differences(there, here, f"{prefix}{key}.")
-        elif there != here:
-            found.append(f"{prefix}{key}: {there} there, {here} here")
-    return found
-
-
-def _newest_first(run_dir: Path) -> list[Path]:
-    return sorted(run_dir.glob("checkpoint-*.pt"), reverse=True)
+def newest_first(run_dir: Path) -> list[Path]:
+    """The checkpoints by their names; other files are none of ours, whatever their suffix."""
+    found = (path for path in run_dir.glob("*.pt") if NAME.fullmatch(path.name))
+    return sorted(filter(Path.is_file, found), reverse=True)

@@ -22,7 +22,7 @@ def explained(batch_size: int) -> Iterator[None]:
         raise PoseError(f"a DataLoader worker exited; {WORKER_MEMORY}") from None
     except (RuntimeError, MemoryError) as error:
         text = str(error)
-        if _out_of_memory(error):
+        if out_of_memory(error):
             message = (
                 f"out of memory ({_asked(text)}); lower train.batch_size (now {batch_size}) or"
                 " input_size, set train.precision to bf16, or share the same batch among more"
@@ -40,7 +40,8 @@ def explained(batch_size: int) -> Iterator[None]:
         raise PoseError(message) from None
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the CPU's or a GPU's memory was too small."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         "DefaultCPUAllocator" in str(error)
     )

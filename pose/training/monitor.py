@@ -28,6 +28,8 @@ from pose.support.files import atomic, writing
 FILE = "performance.jsonl"
 INTERVAL_STEPS = 50
 INTERVAL_SECONDS = 10.0
+SPEED = ("images_per_second", "step_seconds", "data_wait_share")
+MACHINE = ("seconds", "validation_seconds", "rss_mb", "gpu_memory_mb", "time")
 
 
 class Lap:
@@ -49,7 +51,7 @@ class Lap:
     def figures(self, batch_size: int) -> dict[str, float | None]:
         """What the lap says about speed; nothing when a resumed epoch had no step left."""
         if not self.steps:
-            return dict.fromkeys(("images_per_second", "step_seconds", "data_wait_share"))
+            return dict.fromkeys(SPEED)
         seconds = self.seconds
         return {
             "images_per_second": self.steps * batch_size / seconds,
@@ -76,14 +78,21 @@ class Monitor:
         self.validation.stop()
         self.begin_epoch()
 
-    def resume(self, step: int) -> None:
-        """Forget what was logged after ``step``, which is to be done again."""
-        if not self.writes or not self.path.exists():
+    def resume(self, step: int, history: list[dict[str, Any]]) -> None:
+        """Forget what was logged after ``step``, which is to be done again.
+
+        Where the log is lost, the epochs of ``history`` stand in it without time and speed.
+        """
+        if not self.writes:
             return
-        kept = []
-        for line in self.path.read_text().splitlines():
-            with suppress(ValueError):  # a kill may have torn the last line
-                kept += [line] if json.loads(line)["step"] <= step else []
+        if self.path.exists():
+            kept = []
+            for line in self.path.read_text(errors="replace").splitlines():
+                with suppress(ValueError, TypeError, KeyError):  # torn by a kill, or damaged
+                    kept += [line] if json.loads(line)["step"] <= step else []
+        else:
+            unknown = dict.fromkeys((*SPEED, *MACHINE))
+            kept = [json.dumps({"event": "epoch", **entry, **unknown}) for entry in history]
         with atomic(self.path) as path:
             path.write_text("".join(f"{line}\n" for line in kept))
 
@@ -138,9 +147,10 @@ class Monitor:
         with writing(self.path), self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         if self.board is not None:
-            for key, value in record.items():
-                if isinstance(value, int | float) and key not in ("step", "time"):
-                    self.board.add_scalar(f"{record['event']}/{key}", value, record["step"])
+            with writing(self.path.parent / "tensorboard"):
+                for key, value in record.items():
+                    if isinstance(value, int | float) and key not in ("step", "time"):
+                        self.board.add_scalar(f"{record['event']}/{key}", value, record["step"])
 
 
 def span(seconds: float) -> str:
@@ -173,4 +183,5 @@ def _board(folder: Path) -> Any:
         raise PoseError(
             "--tensorboard needs the package tensorboard; pip install tensorboard"
         ) from None
-    return SummaryWriter(str(folder))
+    with writing(folder):
+        return SummaryWriter(str(folder))

@@ -20,14 +20,18 @@ from pose.data.loader import EpochBatches, training_loader
 from pose.evaluation.score import SCORE
 from pose.kernels.mbconv import accelerate
 from pose.parallel import distributed
+from pose.support.errors import PoseError
 from pose.support.files import atomic
+from pose.support.fingerprint import code_of
 from pose.support.progress import progress_bar
-from pose.training import checkpoint
+from pose.training import checkpoint, record
+from pose.training.identity import differences, science
 from pose.training.monitor import Monitor
 from pose.training.optimizer import create_optimizer
 from pose.training.schedule import Schedule
 from pose.training.step import batch_loss
-from pose.weights.file import write
+from pose.weights.about import read_about
+from pose.weights.file import load_weights, write
 
 WORTH_SAVING = 60.0
 """Seconds of work that are saved before validation starts."""
@@ -45,8 +49,9 @@ class Position:
 class Trainer:
     """One training in one run directory, by one process or by this one among several.
 
-    ``validate(model)`` gives the val split's metrics. Losses stay on the device, so that no step
-    waits for it; they are read when the interval of the log is over, and before every checkpoint.
+    ``annotations`` are those of :mod:`pose.training.identity`; ``validate(model)`` gives the val
+    split's metrics. Losses stay on the device, so that no step waits for it; they are read when the
+    interval of the log is over, and before every checkpoint.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Trainer:
         experiment: Experiment,
         model: nn.Module,
         dataset: PoseDataset,
+        annotations: dict[str, str],
         validate: Callable[[nn.Module], dict[str, Any]],
         run_dir: Path,
         device: torch.device,
@@ -65,6 +71,7 @@ class Trainer:
         rank, processes = distributed.rank(), distributed.processes()
         memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.experiment, self.run_dir, self.device = experiment, run_dir, device
+        self.best_path = run_dir / "best.safetensors"
         self.dataset, self.validate = dataset, validate
         self.model = model.to(device, memory_format=memory_format)
         if settings.cpu_kernels:
@@ -79,8 +86,9 @@ class Trainer:
         self.loader = training_loader(dataset, self.batches, workers, device)
         self.schedule = Schedule(self.optimizer, settings, len(self.batches))
         self.monitor = Monitor(run_dir, settings.batch_size, device, rank == 0, tensorboard)
-        self.identity = checkpoint.identity(experiment, dataset.samples)
-        self.versions = checkpoint.versions()
+        self.identity = {**science(experiment), "data": annotations}
+        self.codes = [code_of("pose.train", experiment.model).fingerprint]
+        self.versions = checkpoint.versions(self.codes[-1])
         self.epochs = settings.warmup_epochs + settings.epochs
         self.checkpoint_seconds = 60 * checkpoint_minutes
         self.saved = time.monotonic()
@@ -91,12 +99,16 @@ class Trainer:
         self.stop_signal: int | None = None
 
     def run(self) -> None:
-        """Train from the newest checkpoint, or from the start, to the last epoch."""
+        """Train from the newest checkpoint, or from the start, to the last epoch.
+
+        Raises PoseError for a folder with another training, and one with other programs' files.
+        """
         self._resume()
         while self.position.epoch < self.epochs:
             self._train_epoch()
             self._end_epoch()
         self._write_history()
+        self._sign_best()
 
     def _train_epoch(self) -> None:
         position = self.position
@@ -210,7 +222,16 @@ class Trainer:
                 "training_persons": len(samples),
                 "training_skipped": dict(samples.skipped),
             }
-            write(self.run_dir / "best.safetensors", self.model, self.experiment, **training)
+            write(self.best_path, self.model, self.experiment, **training, **self._origin())
+
+    def _sign_best(self) -> None:
+        """Note codes that went on with the training, but found no better epoch, with its best."""
+        if len(self.codes) > 1 and distributed.rank() == 0:
+            load_weights(self.model, self.best_path)
+            self._write_best()
+
+    def _origin(self) -> dict[str, Any]:
+        return record.origin(self.experiment, self.identity["data"], self.codes)
 
     def _write_history(self) -> None:
         if distributed.rank() == 0:
@@ -225,7 +246,7 @@ class Trainer:
         if distributed.rank() == 0:
             state = {
                 "identity": self.identity,
-                "key": self.experiment.key(),
+                "codes": self.codes,
                 "versions": self.versions,
                 "position": vars(self.position),
                 "model": self.model.state_dict(),
@@ -236,7 +257,11 @@ class Trainer:
                 "best": self.best,
             }
             checkpoint.save(self.run_dir, self._global_step(), state)
+            self._write_record()
         distributed.wait()
+
+    def _write_record(self) -> None:
+        record.write(self.run_dir, self._origin(), self.position.epoch, self.epochs)
 
     def _unsaved(self) -> float:
         """Seconds of work that a kill would lose."""
@@ -253,31 +278,100 @@ class Trainer:
                 )
 
     def _resume(self) -> None:
-        first = distributed.rank() == 0
-        path = distributed.from_first(checkpoint.newest(self.run_dir) if first else None)
-        if path is None:
+        """Go on from the newest checkpoint of this training, if there is one."""
+        kept = self._by_first(self._own_checkpoints)
+        if not kept:
             return
-        state = checkpoint.load(path, self.device)
-        differing = checkpoint.differences(state["identity"], self.identity)
-        if differing:
-            raise distributed.agreed(
-                f"{self.run_dir} holds another experiment's run ({'; '.join(differing)}); choose"
-                " another folder"
-            )
-        self.model.load_state_dict(state["model"])
+        state = self._load(kept[0])
+        self.history, self.best = state["history"], state["best"]
+        if self.history and not self._by_first(self._best_is_whole):
+            self._restore_best(kept)
+        self._restore_model(kept[0], state)
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.schedule.load_state_dict(state["schedule"])
         self.position = Position(**state["position"])
-        self.history, self.best = state["history"], state["best"]
-        self.monitor.resume(self._global_step())
-        if first:
+        goes_on = self.position.epoch < self.epochs and state["codes"][-1:] != self.codes
+        self.codes = state["codes"] + (self.codes if goes_on else [])
+        count = len(self.batches)
+        epochs = [entry | {"step": n * count} for n, entry in enumerate(self.history, 1)]
+        self.monitor.resume(self._global_step(), epochs)
+        if distributed.rank() == 0:
             self._tell_resumed(state["versions"])
+
+    def _by_first(self, work: Callable[[], Any]) -> Any:
+        """What ``work`` gives the first process; its PoseError ends all."""
+        result, problem = None, None
+        if distributed.rank() == 0:
+            try:
+                result = work()
+            except PoseError as error:
+                problem = str(error)
+        result, problem = distributed.from_first((result, problem))
+        if problem is not None:
+            raise distributed.agreed(problem)
+        return result
+
+    def _own_checkpoints(self) -> list[Path]:
+        """The whole ones; where there is none yet, the folder is marked as this training's."""
+        checkpoint.require_ours(self.run_dir)
+        checkpoint.clear_partial(self.run_dir)
+        kept = checkpoint.whole(self.run_dir)
+        if not kept:
+            self.monitor.resume(0, [])
+            self._write_record()
+        return kept
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        state = checkpoint.load(path, self.device)
+        if differing := differences(state["identity"], self.identity):
+            raise distributed.agreed(
+                f"{self.run_dir} holds another training's run ({'; '.join(differing)}); choose"
+                " another folder"
+            )
+        return state
+
+    def _restore_model(self, path: Path, state: dict[str, Any]) -> None:
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise distributed.agreed(
+                f"{path} does not fit the present code: {reason}; choose another folder to train"
+                " again"
+            ) from None
+
+    def _best_is_whole(self) -> bool:
+        """Whether the best epoch's weights are there, undamaged and of this training."""
+        try:
+            load_weights(self.model, self.best_path)
+            made_from = read_about(self.best_path)["made_from"]
+        except (PoseError, KeyError):
+            return False
+        return made_from["experiment"] == self._origin()["made_from"]["experiment"]
+
+    def _restore_best(self, kept: list[Path]) -> None:
+        """Write the best epoch's weights again, if a checkpoint still holds them."""
+        metric = SCORE[self.experiment.dataset]
+        epoch = [entry["epoch"] for entry in self.history if entry[metric] == self.best][-1]
+        for path in kept:
+            state = self._load(path)
+            last = state["history"][-1]["epoch"] if state["history"] else None
+            if (last, state["position"]["step"]) == (epoch, 0):
+                self._restore_model(path, state)
+                self._write_best()
+                print(f"{self.best_path} was missing or damaged: made again", file=sys.stderr)
+                return
+        raise distributed.agreed(
+            f"{self.best_path}, the weights of epoch {epoch}, is missing or damaged, and no"
+            f" checkpoint holds them any more: put a copy there, or delete {self.run_dir} to train"
+            " again"
+        )
 
     def _tell_resumed(self, versions: dict[str, str]) -> None:
         where = f"epoch {self._number()}, step {self.position.step}"
         print(f"{self._name()}  resumed at {where}", flush=True)
-        changed = checkpoint.differences(versions, self.versions)
+        changed = differences(versions, self.versions)
         if changed:
             print(
                 f"the checkpoint is of other versions ({'; '.join(changed)}): the training goes"

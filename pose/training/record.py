@@ -1,0 +1,71 @@
+"""``run.json`` of a run folder: whose training it is, how far, and with which code.
+
+Written with every checkpoint, so that the workflow learns all this without torch.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pose.config import Experiment
+from pose.support.errors import PoseError
+from pose.support.files import atomic, read_json
+from pose.support.fingerprint import ROOT, code_of
+from pose.training.identity import digest, run_identity
+
+FILE = "run.json"
+JOINER = "+"
+"""Stands between the fingerprints of the codes that went on with each other's training."""
+
+
+def read(run_dir: Path) -> dict[str, Any] | None:
+    """What :func:`write` wrote; None where there is no such file, or another program's.
+
+    ``made_from`` (see :func:`origin`), ``code_files``, ``commit``, ``epochs_done`` and ``epochs``,
+    both with the warm-up.
+    """
+    with suppress(PoseError):
+        content = read_json(run_dir / FILE)
+        if isinstance(content, dict) and "made_from" in content:
+            return content
+    return None
+
+
+def write(run_dir: Path, origin: dict[str, Any], epochs_done: int, epochs: int) -> None:
+    """The :func:`origin` of a training and how far it has come; PoseError on a full disk."""
+    content = origin | {"epochs_done": epochs_done, "epochs": epochs}
+    with atomic(run_dir / FILE) as path:
+        path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def origin(experiment: Experiment, annotations: dict[str, str], codes: list[str]) -> dict[str, Any]:
+    """What a training on ``annotations`` (those of :mod:`pose.training.identity`) is made from.
+
+    ``made_from`` goes on into every result: ``experiment`` (the run's identity), ``data``, and
+    ``code``, a fingerprint for each step; that of ``train`` joins the ``codes`` that took part in
+    the training, oldest first. ``code_files``: file -> digest of the present code. ``commit``:
+    git's, None outside of a git checkout.
+    """
+    data = digest(annotations)
+    made_from = {
+        "experiment": run_identity(experiment, data),
+        "data": data,
+        "code": {"train": JOINER.join(codes)},
+    }
+    return {
+        "made_from": made_from,
+        "code_files": code_of("pose.train", experiment.model).files,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    with suppress(OSError):  # git is not installed
+        if (ROOT / ".git").exists():
+            command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+            return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+    return None
