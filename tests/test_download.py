@@ -13,9 +13,9 @@ from threading import Thread
 import pytest
 import requests
 
-from pose import transfer
-from pose.checksum import Published
 from pose.support import download as module
+from pose.support import transfer
+from pose.support.checksum import Published
 from pose.support.download import Transfers, download
 from pose.support.errors import PoseError
 

@@ -20,9 +20,9 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from pose.checksum import Published
+from pose.support.checksum import Published
 from pose.support.errors import PoseError
-from pose.transfer import Refused, Slow, Transfer
+from pose.support.transfer import Refused, Slow, Transfer
 
 PAUSE = 2.0  # seconds before a broken transfer is resumed; doubled after each fruitless attempt
 FRUITLESS = 4  # attempts in a row that may bring nothing

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from pose.checksum import Published
 from pose.config import Experiment, experiment
 from pose.config.model_sheet import model_sheet
+from pose.support.checksum import Published
 from pose.support.errors import PoseError, nearest
 
 

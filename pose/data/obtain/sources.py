@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from pose.checksum import Published
+from pose.support.checksum import Published
 from pose.support.errors import PoseError, nearest
 
 DETECTED = {"val": 104_125}

@@ -12,7 +12,7 @@ from typing import IO, Any
 import requests
 from urllib3.exceptions import HTTPError as StreamError
 
-from pose.checksum import WEB_PAGE, is_web_page
+from pose.support.checksum import WEB_PAGE, is_web_page
 
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of the file
 CHUNK = 1 << 16  # bytes; what a broken transfer loses at most
