@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from prediction_runs import CPU, ROOT, SIZE, TinyNet, predict_together, settings, with_a_lost_image
+from safetensors.torch import save_file
 
 from pose import evaluate, infer
 from pose.config import experiment
@@ -19,7 +22,10 @@ from pose.evaluation.predictions import Predictions
 from pose.evaluation.score import score
 from pose.infer import predict
 from pose.models import create_model
-from pose.weights.file import write
+from pose.support.errors import PoseError
+from pose.support.fingerprint import code_of
+from pose.weights.about import read_about, require_fit
+from pose.weights.file import load_weights, write
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +95,12 @@ def arguments_of(data_root: Path, folder: Path, **training_facts: object) -> lis
     return [*arguments, "--weights", str(folder / "weights.safetensors"), "--device", "cpu"]
 
 
-def test_a_result_tells_what_was_left_out_of_its_training_set(data_root, tmp_path, monkeypatch):
+def test_a_result_tells_what_its_weights_were_made_from(data_root, tmp_path, monkeypatch):
     arguments = arguments_of(
-        data_root, tmp_path, training_persons=7, training_skipped={"box has no area": 2}
+        *(data_root, tmp_path),
+        training_persons=7,
+        training_skipped={"box has no area": 2},
+        made_from={"experiment": "0123abcd", "data": "4567cdef", "code": {"train": "89ab0123"}},
     )
     monkeypatch.setattr("sys.argv", ["", *arguments, "--output", str(tmp_path / "raw.npz")])
     infer.main()
@@ -100,6 +109,16 @@ def test_a_result_tells_what_was_left_out_of_its_training_set(data_root, tmp_pat
     files = {"predictions": tmp_path / "raw.npz", "annotations": annotations, "output": result}
     evaluate.main(["coco", *(f"--{name}={file}" for name, file in files.items())])
     row = json.loads(result.read_text())
+    assert row["differs_from_training"] is None
+    assert row["made_from"] == {
+        "experiment": "0123abcd",
+        "data": "4567cdef",
+        "code": {
+            "train": "89ab0123",
+            "infer": code_of("pose.infer", "shufflenetv2").fingerprint,
+            "evaluate": code_of("pose.evaluate").fingerprint,
+        },
+    }
     assert row["skipped"] == {}
     assert (row["training_persons"], row["training_skipped"]) == (7, {"box has no area": 2})
 
@@ -114,3 +133,109 @@ def test_torchrun_writes_once_what_a_single_process_writes(data_root, tmp_path):
         subprocess.run(command, check=True, env=environment, cwd=ROOT)
     alone, shared = (Predictions.load(tmp_path / f"{name}.npz") for name in ("alone", "shared"))
     np.testing.assert_array_equal(alone.keypoints, shared.keypoints)
+
+
+MISH = {"model_options": {"activation": "mish"}}
+OTHER = {
+    "image.channels: rgb there, bgr here": {"image": {"channels": "bgr"}},
+    "model_options.activation: silu there, mish here": MISH,
+    "target.offset: 0.0 there, 0.5 here": {"target": {"offset": 0.5}},
+    "target.peak: 1.0 there, 255.0 here": {"target": {"peak": 255.0}},
+    "target.stride: 4 there, 2 here": {"target": {"stride": 2}},
+}
+
+
+@pytest.mark.parametrize("said", OTHER)
+def test_weights_trained_for_other_settings_are_refused_with_both_values(said):
+    trained = experiment("eeffpose-p0-order8", "coco", SIZE)
+    asked = experiment("eeffpose-p0-order8", "coco", SIZE, overrides=OTHER[said])
+    with pytest.raises(PoseError, match=rf"^weights w were trained for other settings \({said}\)"):
+        require_fit(Path("w"), {"experiment": trained}, asked)
+
+
+def test_weights_for_another_data_sets_joints_are_refused():
+    of_coco, of_mpii = (experiment("hrnet-w32", name, (256, 256)) for name in ("coco", "mpii"))
+    with pytest.raises(PoseError, match=r"\(joints of: coco there, mpii here\)"):
+        require_fit(Path("w"), {"experiment": of_coco}, of_mpii)
+
+
+def test_other_sizes_data_and_tests_are_allowed_and_told():
+    trained = experiment("hrnet-w32", "coco", (256, 192))
+    other = {"test": {"flip": False, "decode": "dark"}, "train": {"lr": 1}}
+    asked = experiment("hrnet-w32", "synthetic", (384, 288), seed=1, overrides=other)
+    assert require_fit(Path("w"), {"experiment": trained}, trained) == []
+    assert require_fit(Path("w"), {"experiment": trained}, asked) == [
+        "dataset: coco there, synthetic here",
+        "input_size: [256, 192] there, [384, 288] here",
+        "target.sigma: 2.0 there, 3.0 here",
+        "test.flip: True there, False here",
+        "test.decode: quarter there, dark here",
+    ]
+
+
+def test_weights_that_do_not_tell_their_experiment_are_refused(data_root, tmp_path, monkeypatch):
+    arguments = arguments_of(data_root, tmp_path)
+    save_file({"a": torch.ones(1)}, tmp_path / "weights.safetensors", {"about": '{"by": "them"}'})
+    monkeypatch.setattr("sys.argv", ["", *arguments, "--output", str(tmp_path / "raw.npz")])
+    with pytest.raises(SystemExit, match=r"do not tell .* use the weights.safetensors of"):
+        infer.main()
+
+
+def flipped(path: Path, byte: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_in_weights_is_noticed_wherever_it_lies(tmp_path):
+    path, net = tmp_path / "weights.safetensors", TinyNet()
+    write(path, net, settings())
+    load_weights(TinyNet(), path)
+    whole = path.read_bytes()
+    at = {
+        "tensor": len(whole) - 2,
+        "learning rate": whole.index(b"0.001") + 4,
+        "name": whole.index(b"layer.bias"),
+        "length": 0,
+    }
+    for byte in at.values():
+        path.write_bytes(whole)
+        flipped(path, byte)
+        with pytest.raises(PoseError, match=rf"^weights {path}[^\n]*$"):
+            load_weights(TinyNet(), path)
+    path.write_bytes(whole[:-9])
+    with pytest.raises(PoseError, match=r"not a safetensors file, or a damaged one"):
+        load_weights(TinyNet(), path)
+
+
+def test_weights_of_earlier_versions_without_a_checksum_are_loaded(tmp_path):
+    text = json.dumps({"experiment": settings().model_dump(mode="json")})
+    net, path = TinyNet(), tmp_path / "weights.safetensors"
+    save_file(net.state_dict(), path, {"about": text})
+    load_weights(net, path)
+    assert require_fit(path, read_about(path), settings()) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[:-30],
+        lambda content: content[:200] + b"~" + content[201:],
+    ],
+    ids=["empty", "cut", "flipped"],
+)
+def test_damaged_predictions_are_named_with_the_remedy(samples, tmp_path, damage):
+    path = tmp_path / "raw.npz"
+    predict(TinyNet(), samples, settings(), CPU).save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(PoseError, match=rf"^predictions {path}: not [^\n]*; run it again$"):
+        Predictions.load(path)
+
+
+def test_predictions_of_a_wrong_type_are_refused(samples, tmp_path):
+    path = tmp_path / "raw.npz"
+    found = predict(TinyNet(), samples, settings(), CPU)
+    replace(found, image_ids=found.image_ids.astype(str)).save(path)
+    with pytest.raises(PoseError, match="image_ids is of the type <U"):
+        Predictions.load(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,8 +60,13 @@ class Predictions:
                 about = json.loads(str(arrays["about"]))
         except FileNotFoundError:
             raise PoseError(f"predictions {path}: no such file; run pose.infer first") from None
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise PoseError(f"predictions {path}: not a file of pose.infer ({error})") from None
+        except Exception as error:  # a torn or foreign file shows itself in many exception types
+            raise PoseError(
+                f"predictions {path}: not a file of pose.infer, or a damaged one ({error});"
+                " run it again"
+            ) from None
+        if not isinstance(about, dict):
+            raise PoseError(f"predictions {path}: {about!r} does not tell how they were made")
         _check(content, path)
         return cls(**content, about=about)
 
@@ -73,6 +77,8 @@ def _check(content: dict[str, np.ndarray], path: Path) -> None:
     for name, array in content.items():
         if array.shape != shapes.get(name, (persons,)):
             raise PoseError(f"predictions {path}: {name} has the shape {array.shape}")
+        if array.dtype.kind not in ("iu" if name.endswith("_ids") else "iuf"):
+            raise PoseError(f"predictions {path}: {name} is of the type {array.dtype}")
         if not np.isfinite(array).all():
             raise PoseError(f"predictions {path}: {name} has a number that is not finite")
     if not persons:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def origin(experiment: Experiment, annotations: dict[str, str], codes: list[str]
     }
 
 
+@cache
 def _commit() -> str | None:
     with suppress(OSError):  # git is not installed
         if (ROOT / ".git").exists():

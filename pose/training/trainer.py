@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,12 @@ from pose.support.errors import PoseError
 from pose.support.files import atomic
 from pose.support.fingerprint import code_of
 from pose.support.progress import progress_bar
-from pose.training import checkpoint, record
+from pose.training import best, checkpoint, record
 from pose.training.identity import differences, science
 from pose.training.monitor import Monitor
 from pose.training.optimizer import create_optimizer
 from pose.training.schedule import Schedule
 from pose.training.step import batch_loss
-from pose.weights.about import read_about
-from pose.weights.file import load_weights, write
 
 WORTH_SAVING = 60.0
 """Seconds of work that are saved before validation starts."""
@@ -71,7 +70,6 @@ class Trainer:
         rank, processes = distributed.rank(), distributed.processes()
         memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.experiment, self.run_dir, self.device = experiment, run_dir, device
-        self.best_path = run_dir / "best.safetensors"
         self.dataset, self.validate = dataset, validate
         self.model = model.to(device, memory_format=memory_format)
         if settings.cpu_kernels:
@@ -218,16 +216,11 @@ class Trainer:
     def _write_best(self) -> None:
         if distributed.rank() == 0:
             samples = self.dataset.samples
-            training = {
-                "training_persons": len(samples),
-                "training_skipped": dict(samples.skipped),
-            }
-            write(self.best_path, self.model, self.experiment, **training, **self._origin())
+            best.write_best(self.run_dir, self.model, self.experiment, samples, self._origin())
 
     def _sign_best(self) -> None:
         """Note codes that went on with the training, but found no better epoch, with its best."""
-        if len(self.codes) > 1 and distributed.rank() == 0:
-            load_weights(self.model, self.best_path)
+        if len(self.codes) > 1 and best.is_whole(self.run_dir, self.model, self._origin()):
             self._write_best()
 
     def _origin(self) -> dict[str, Any]:
@@ -284,9 +277,10 @@ class Trainer:
             return
         state = self._load(kept[0])
         self.history, self.best = state["history"], state["best"]
-        if self.history and not self._by_first(self._best_is_whole):
-            self._restore_best(kept)
         self._restore_model(kept[0], state)
+        if self.best > float("-inf"):
+            self._by_first(partial(self._restore_best, kept))
+            self.model.load_state_dict(state["model"])  # it may hold the best epoch's
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.schedule.load_state_dict(state["schedule"])
@@ -318,8 +312,8 @@ class Trainer:
         checkpoint.clear_partial(self.run_dir)
         kept = checkpoint.whole(self.run_dir)
         if not kept:
-            self.monitor.resume(0, [])
             self._write_record()
+            self.monitor.resume(0, [])
         return kept
 
     def _load(self, path: Path) -> dict[str, Any]:
@@ -341,32 +335,16 @@ class Trainer:
                 " again"
             ) from None
 
-    def _best_is_whole(self) -> bool:
-        """Whether the best epoch's weights are there, undamaged and of this training."""
-        try:
-            load_weights(self.model, self.best_path)
-            made_from = read_about(self.best_path)["made_from"]
-        except (PoseError, KeyError):
-            return False
-        return made_from["experiment"] == self._origin()["made_from"]["experiment"]
-
     def _restore_best(self, kept: list[Path]) -> None:
-        """Write the best epoch's weights again, if a checkpoint still holds them."""
+        """Write the best epoch's weights again where they are lost and a checkpoint holds them."""
+        if best.is_whole(self.run_dir, self.model, self._origin()):
+            return
         metric = SCORE[self.experiment.dataset]
-        epoch = [entry["epoch"] for entry in self.history if entry[metric] == self.best][-1]
-        for path in kept:
-            state = self._load(path)
-            last = state["history"][-1]["epoch"] if state["history"] else None
-            if (last, state["position"]["step"]) == (epoch, 0):
-                self._restore_model(path, state)
-                self._write_best()
-                print(f"{self.best_path} was missing or damaged: made again", file=sys.stderr)
-                return
-        raise distributed.agreed(
-            f"{self.best_path}, the weights of epoch {epoch}, is missing or damaged, and no"
-            f" checkpoint holds them any more: put a copy there, or delete {self.run_dir} to train"
-            " again"
-        )
+        entry = [entry for entry in self.history if entry[metric] == self.best][-1]
+        state = best.lost_state(self.run_dir, kept, entry, self.device)
+        self.model.load_state_dict(state["model"])
+        self._write_best()
+        print(f"{self.run_dir / best.FILE} was missing or damaged: made again", file=sys.stderr)
 
     def _tell_resumed(self, versions: dict[str, str]) -> None:
         where = f"epoch {self._number()}, step {self.position.step}"

@@ -26,7 +26,10 @@ def read_about(path: Path) -> dict[str, Any]:
     """
     about = read_plain(path)
     if about:
-        about["experiment"] = read_experiment(json.dumps(about["experiment"]))
+        try:
+            about["experiment"] = read_experiment(json.dumps(about["experiment"]))
+        except PoseError as error:
+            raise PoseError(f"weights {path} of another version: {error}; {OURS}") from None
     return about
 
 
@@ -38,7 +41,9 @@ def read_plain(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise PoseError(f"weights {path}: no such file; run pose.train first") from None
     except (SafetensorError, OSError) as error:
-        raise PoseError(f"weights {path}: not a whole safetensors file ({error}); {OURS}") from None
+        raise PoseError(
+            f"weights {path}: not a safetensors file, or a damaged one ({error}); {OURS}"
+        ) from None
     try:
         about = json.loads(metadata.get("about", ""))
     except ValueError:
