@@ -32,6 +32,7 @@ bench: setup
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/python docs/architecture.py --check
 	$(SNAKEMAKE) --lint

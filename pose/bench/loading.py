@@ -19,7 +19,6 @@ from pose.config import experiment
 from pose.data.dataset import PoseDataset
 from pose.data.images import decode_image, read_bytes
 from pose.data.samples import Samples, open_split
-from pose.data.scaled_decode import ScaledDecodeDataset
 from pose.data.synthetic.render import SyntheticSettings, write_dataset
 from pose.targets.heatmap import gaussian_targets, normalise
 
@@ -27,7 +26,6 @@ SIZE = (256, 256)
 BASELINE = "one sample at a time, Pillow"
 OPENCV = "one sample at a time, OpenCV"
 OURS = "ours"
-SCALED = "ours, scaled decoding"
 
 
 def measure(settings: Settings) -> list[Row]:
@@ -44,25 +42,20 @@ def measure(settings: Settings) -> list[Row]:
             torch.set_num_threads(threads)
         limit = f"decoding whole JPEGs is {decoding:.0%} of the straightforward way"
         table = f"loading, JPEG to batch of {count}, {name}"
-        rows = compare(
+        return compare(
             table, seconds, "samples/s/core", lambda s: count / s, BASELINE, {OURS: 3.0}, limit
         )
-        return [*rows, scaling_error(table, samples, indices)]
 
 
 def variants(samples: Samples, indices: list[int]) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
     """Variant -> a function that gives the same batch: images, targets, weights."""
-    datasets = {
-        OURS: _dataset(PoseDataset, samples),
-        SCALED: _dataset(ScaledDecodeDataset, samples),
-    }
-    augmented = datasets[OURS]
+    dataset = PoseDataset(samples, SIZE, experiment("eeffpose-p0", "mpii", SIZE).augmentation)
 
     def plainly(read: Callable[[str], np.ndarray]) -> tuple[Tensor, ...]:
-        crops = [(index, augmented.crop(index)) for index in indices]
+        crops = [(index, dataset.crop(index)) for index in indices]
         return tuple(map(torch.from_numpy, plain.load_batch(samples, crops, SIZE, read)))
 
-    def ours(dataset: PoseDataset) -> tuple[Tensor, ...]:
+    def ours() -> tuple[Tensor, ...]:
         batch = default_collate([dataset[index] for index in indices])
         heatmap_size = (SIZE[0] // 4, SIZE[1] // 4)
         targets = gaussian_targets(batch["joints"], batch["visible"], heatmap_size, plain.SIGMA)
@@ -71,14 +64,8 @@ def variants(samples: Samples, indices: list[int]) -> dict[str, Callable[[], tup
     return {
         BASELINE: lambda: plainly(plain.read_with_pillow),
         OPENCV: lambda: plainly(plain.read_with_opencv),
-        OURS: lambda: ours(datasets[OURS]),
-        SCALED: lambda: ours(datasets[SCALED]),
+        OURS: ours,
     }
-
-
-def _dataset(kind: type[PoseDataset], samples: Samples) -> PoseDataset:
-    augmentation = experiment("eeffpose-p0", "mpii", SIZE).augmentation
-    return kind(samples, SIZE, augmentation)
 
 
 def open_samples(settings: Settings, folder: Path) -> tuple[Samples, str]:
@@ -106,15 +93,3 @@ def _decoding_share(samples: Samples, indices: list[int]) -> float:
     started = time.perf_counter()
     variants(samples, indices)[BASELINE]()
     return decoding / (time.perf_counter() - started)
-
-
-def scaling_error(table: str, samples: Samples, indices: list[int]) -> Row:
-    """By how many grey levels the crops of scaled decoding differ: mean over a crop."""
-    exact, scaled = (_dataset(kind, samples) for kind in (PoseDataset, ScaledDecodeDataset))
-    errors = [
-        (exact[i]["image"].float() - scaled[i]["image"].float()).abs().mean().item()
-        for i in indices
-    ]
-    low, middle, high = np.quantile(errors, (0, 0.5, 1)).tolist()
-    unit = "grey levels of 255, mean error of a crop"
-    return Row(table, f"{SCALED}: error", middle, low, high, len(errors), unit)
