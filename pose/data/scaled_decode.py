@@ -12,13 +12,10 @@ import numpy as np
 from pose.data.augment import Crop
 from pose.data.crop import PIXEL_STD, affine, mirror, warp
 from pose.data.dataset import PoseDataset
-from pose.data.images import decode_image, read_bytes
+from pose.data.image_decode import decode_image
+from pose.data.images import read_bytes
 
-REDUCED = {
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-}
+STEPS = (8, 4, 2)
 
 
 class ScaledDecodeDataset(PoseDataset):
@@ -29,12 +26,11 @@ class ScaledDecodeDataset(PoseDataset):
 
     def _pixels(self, image_index: int, crop: Crop) -> tuple[np.ndarray, np.ndarray, int]:
         zoom = crop.scale[0] * PIXEL_STD / self.input_size[1]  # image pixels a crop pixel
-        step = next((step for step in REDUCED if step <= zoom), None)
+        step = next((step for step in STEPS if step <= zoom), None)
         if step is None:
             return super()._pixels(image_index, crop)
         path = str(self.samples.image_paths[image_index])
-        flags = REDUCED[step] | cv2.IMREAD_IGNORE_ORIENTATION
-        image = decode_image(read_bytes(path), path, flags)
+        image = decode_image(read_bytes(path, self.samples.image_folders), path, step)
         width = image.shape[1] * step  # may exceed the image's by step - 1; mirrors agree on it
         center = crop.center
         if crop.flip:
