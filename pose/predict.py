@@ -23,9 +23,10 @@ from torch.utils.data import Dataset
 from pose.config import Experiment
 from pose.data.crop import box_scale, crop_person
 from pose.data.drawing import draw_skeleton
-from pose.data.images import decode_image
+from pose.data.image_decode import decode_image
 from pose.data.loader import testing_loader
 from pose.data.samples import BOX_PADDING, Samples
+from pose.data.zipped import MAX_BYTES
 from pose.datasets.keypoints import KEYPOINT_SETS
 from pose.evaluation.results import PERSON, rescore
 from pose.infer import BATCH_SIZE, predict_batches
@@ -105,9 +106,12 @@ def _is_pickle(path: Path) -> bool:
 def read_photo(path: Path) -> np.ndarray:
     """The photo (H, W, 3) uint8 BGR, upright; the data sets' images are not turned by EXIF."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise PoseError(f"image {path}: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise PoseError(f"image {path}: more than {MAX_BYTES >> 30} GB are too many for an image")
     decode_image(data, path)  # raises for what OpenCV would pass over
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
 

@@ -1,7 +1,10 @@
 """Images are read alike from folders and from zip archives, by any process, or named."""
 
+import json
 import multiprocessing
+import os
 import shutil
+import socket
 import zipfile
 
 import cv2
@@ -13,7 +16,8 @@ from PIL import Image
 from pose.config import experiment
 from pose.data import loader
 from pose.data.dataset import PoseDataset
-from pose.data.images import READ_FLAGS, check_size, open_archive, read_bytes, read_image
+from pose.data.image_decode import READ_FLAGS
+from pose.data.images import check_size, open_archive, read_bytes, read_image
 from pose.data.samples import open_split
 from pose.support.errors import PoseError
 
@@ -98,6 +102,144 @@ def test_what_is_wrong_with_an_archive_is_named(test_data, tmp_path):
         read_image(f"{damaged}/{first}")
 
 
+def one_member(path, content=b"image" * 100, method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.jpg", content)
+    return path.read_bytes()
+
+
+def in_directory(data, offset, new):
+    """The archive with other bytes at an offset in the only entry of its central directory."""
+    start = data.index(b"PK\1\2") + offset
+    return data[:start] + new + data[start + len(new) :]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_unsupported_compression_is_called_that(method, tmp_path):
+    one_member(tmp_path / "a.zip", method=method)
+    with pytest.raises(
+        PoseError, match=r"a\.zip: a\.jpg: unsupported compression \((bzip2|lzma)\)"
+    ):
+        read_bytes(tmp_path / "a.zip/a.jpg")
+
+
+REFUSED_MEMBERS = {  # offset in the central directory's entry, what is put there, what is said
+    "encrypted": (8, b"\1\0", "encrypted"),
+    "deflate64": (10, b"\x09\0", r"unsupported compression \(deflate64\)"),
+    "more than it says": (24, b"\x64\0\0\0", "damaged"),
+    "less than it says": (24, b"\0\x10\0\0", "damaged"),
+    "gigabytes, it says": (24, b"\0\0\0\xf0", "too many for an image"),
+    "nowhere": (42, b"\0\0\0\x70", "damaged|not a whole zip"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED_MEMBERS)
+def test_a_member_that_is_not_what_it_says_is_named(kind, tmp_path):
+    offset, new, message = REFUSED_MEMBERS[kind]
+    data = one_member(tmp_path / "a.zip", bytes(10_000_000), zipfile.ZIP_DEFLATED)
+    (tmp_path / "b.zip").write_bytes(in_directory(data, offset, new))
+    with pytest.raises(PoseError, match=rf"b\.zip.*({message})"):
+        read_bytes(tmp_path / "b.zip/a.jpg")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_members_of_one_name_are_refused_unless_they_are_the_same(tmp_path):
+    for name, second in (("same", b"one"), ("other", b"two")):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr("a.jpg", b"one")
+            archive.writestr("a.jpg", second)
+    assert read_bytes(tmp_path / "same.zip/a.jpg") == b"one"
+    with pytest.raises(PoseError, match=r"other\.zip: holds two different 'a\.jpg'"):
+        read_bytes(tmp_path / "other.zip/a.jpg")
+
+
+def small_coco(root, name="a.jpg"):
+    """A data set of one person on one image, of the given name, in each split."""
+    image = {"id": 1, "file_name": name, "width": 32, "height": 32}
+    person = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 400.0}
+    person |= {"num_keypoints": 17, "bbox": [4, 4, 20, 20], "keypoints": [9, 9, 2] * 17}
+    content = {"images": [image], "annotations": [person], "categories": [{"id": 1}]}
+    (root / "annotations").mkdir(parents=True)
+    for split in ("train", "val"):
+        (root / f"{split}2017").mkdir()
+        cv2.imwrite(str(root / f"{split}2017/a.jpg"), np.zeros((32, 32, 3), np.uint8))
+        annotations = root / f"annotations/person_keypoints_{split}2017.json"
+        annotations.write_text(json.dumps(content))
+    return root
+
+
+@pytest.mark.parametrize("name", ["../val2017/a.jpg", "b/../../val2017/a.jpg", "/etc/a.jpg", ".."])
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_a_name_may_not_leave_the_folder_of_images(name, packed, tmp_path):
+    root = small_coco(tmp_path / "coco", name)
+    if packed:
+        shutil.make_archive(root / "train2017", "zip", root, "train2017")
+        shutil.rmtree(root / "train2017")
+    with pytest.raises(PoseError, match=rf"train2017\.json: image '{name}' would lie outside"):
+        open_split("coco", root, "train", SIZE)
+
+
+def to_fifo(path):
+    os.mkfifo(path)
+
+
+def to_socket(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+@pytest.mark.parametrize("make", [to_fifo, to_socket, os.mkdir])
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "linked"])
+def test_a_pipe_socket_or_folder_is_no_image_and_never_waited_for(make, linked, tmp_path):
+    root = small_coco(tmp_path / "coco")
+    image = root / "train2017/a.jpg"
+    image.unlink()
+    make(root / "train2017/b" if linked else image)
+    if linked:
+        image.symlink_to("b")
+    with pytest.raises(PoseError, match=r"train2017/a\.jpg: a folder, device, pipe or socket"):
+        PoseDataset(open_split("coco", root, "train", SIZE), SIZE)[0]
+
+
+def test_a_link_may_not_lead_out_of_the_data_folder(tmp_path):
+    root = small_coco(tmp_path / "coco")
+    image = root / "train2017/a.jpg"
+    outside = shutil.move(image, tmp_path / "outside.jpg")
+    samples = open_split("coco", root, "train", SIZE)
+    image.symlink_to(outside)
+    with pytest.raises(PoseError, match=rf"{image}: leads out of the data folder, to {outside}"):
+        PoseDataset(samples, SIZE)[0]
+    image.unlink()
+    image.symlink_to("../val2017/a.jpg")
+    assert PoseDataset(samples, SIZE)[0]["image"].shape == (*SIZE, 3)
+
+
+@pytest.mark.parametrize("link", ["coco", "coco/train2017", "coco/train2017.zip"])
+def test_folders_and_archives_that_are_links_themselves_are_followed(link, tmp_path):
+    root = small_coco(tmp_path / "coco")
+    if link.endswith("zip"):
+        shutil.make_archive(root / "train2017", "zip", root, "train2017")
+        shutil.rmtree(root / "train2017")
+    place = shutil.move(tmp_path / link, tmp_path / f"elsewhere{os.path.splitext(link)[1]}")
+    (tmp_path / link).symlink_to(place)
+    samples = open_split("coco", root, "train", SIZE)
+    assert PoseDataset(samples, SIZE)[0]["image"].shape == (*SIZE, 3)
+
+
+def test_names_that_no_file_can_have_and_huge_files_are_one_line(tmp_path):
+    for name, message in (
+        ("x" * 300, "File name too long"),
+        ("a\0b", "null"),
+        ("\ud800", "surrogate"),
+    ):
+        with pytest.raises(PoseError, match=message):
+            read_bytes(tmp_path / name)
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(1 << 40)  # sparse
+    with pytest.raises(PoseError, match=r"huge\.jpg: 1099511627776 bytes are too many"):
+        read_bytes(tmp_path / "huge.jpg")
+
+
 KINDS = {
     "halved colour": ("RGB", {"subsampling": "4:2:0"}),
     "full colour": ("RGB", {"subsampling": "4:4:4"}),
@@ -140,6 +282,11 @@ def test_an_image_of_another_size_than_annotated_is_named(test_data, tmp_path):
     check_size(image, [64, 48], "a.jpg")
     with pytest.raises(PoseError, match=r"image a\.jpg: 64x48 pixels, annotated as 48x64"):
         check_size(image, [48, 64], "a.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 48)).save(tmp_path / "turned.jpg", exif=exif)
+    with pytest.raises(PoseError, match=r"annotated as 48x64; .* EXIF orientation 6,"):
+        check_size(image, [48, 64], tmp_path / "turned.jpg")
     source, root = test_data / "coco_mini", tmp_path / "coco"
     shutil.copytree(source, root)
     samples = open_split("coco", root, "train", SIZE)

@@ -219,6 +219,34 @@ def test_an_archive_placed_by_hand_is_checked_once(publish, host, tmp_path):
     assert not host.requests and "val2017.zip" in (tmp_path / "SHA256SUMS").read_text()
 
 
+def test_the_list_of_checksums_keeps_lines_that_are_not_ours(publish, tmp_path):
+    content = zip_of(val2017__a_jpg=b"a")
+    publish(val2017=content)
+    (tmp_path / "val2017.zip").write_bytes(content)
+    foreign = b"# by hand, caf\xe9\n\nnonsense\n" + b"0" * 64 + b" *other.bin\n"
+    (tmp_path / "SHA256SUMS").write_bytes(foreign)
+    for _ in range(2):
+        obtain("coco", tmp_path, ["val2017"])
+    digest = hashlib.sha256(content).hexdigest().encode()
+    assert (tmp_path / "SHA256SUMS").read_bytes() == foreign + digest + b"  val2017.zip\n"
+
+
+@pytest.mark.parametrize("path", ["root", "root/SHA256SUMS", "root/val2017.zip"])
+def test_what_is_in_the_way_is_one_line(path, publish, tmp_path):
+    publish(val2017=zip_of(val2017__a_jpg=b"a"))
+    root = tmp_path / "root"
+    if path == "root":
+        root.touch()
+    else:
+        (tmp_path / path).mkdir(parents=True)
+        (root / "val2017").mkdir()
+        (root / "val2017.zip").exists() or (root / "val2017.zip").write_bytes(
+            zip_of(val2017__a_jpg=b"a")
+        )
+    with pytest.raises(PoseError, match=rf"{tmp_path / path}"):
+        obtain("coco", root, ["val2017"])
+
+
 def test_what_the_server_lacks_or_cannot_be_reached_is_named(host, tmp_path, monkeypatch):
     with pytest.raises(PoseError, match=r"HTTP 404 Not Found; retry, or place the file at"):
         obtain("coco", tmp_path, ["val2017"])

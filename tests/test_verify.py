@@ -1,11 +1,14 @@
 """The verify command finds everything that is missing, damaged or not as published."""
 
+import io
 import json
 import shutil
+from contextlib import redirect_stdout
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import loadmat, savemat
 
 from pose.data import verify
@@ -58,17 +61,30 @@ def test_every_fault_of_an_image_is_listed(run, coco):
     files[1].write_bytes(files[1].read_bytes()[:-100])
     shutil.copy(files[3], files[2])
     files[4].write_text("no image")
+    content = files[5].read_bytes()
+    half = len(content) // 2
+    files[5].write_bytes(content[:half] + bytes(400) + content[half + 400 :])
     status, report = run("coco", coco)
-    assert status == 1 and report["splits"]["train"]["images_damaged"] == 4
+    assert status == 1 and report["splits"]["train"]["images_damaged"] == 5
     problems = {
         problem.split(": ")[0].removeprefix("image "): problem for problem in report["problems"]
     }
     for file, fault in zip(
-        (files[0], files[1], files[2], files[4]),
-        ("No such file", "truncated JPEG", "annotated as", "cannot be decoded"),
+        (files[0], files[1], files[2], files[4], files[5]),
+        ("No such file", "truncated JPEG", "annotated as", "cannot be decoded", "damaged JPEG"),
         strict=True,
     ):
         assert fault in problems[str(file)]
+
+
+def test_images_that_exif_would_turn_are_counted_and_no_fault(run, coco):
+    for orientation, file in enumerate(sorted((coco / "val2017").iterdir())[:3], 1):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.open(file).save(file, exif=exif)
+    status, report = run("coco", coco)
+    assert status == 0 and report["splits"]["val"]["images_turned_by_exif"] == 2
+    assert report["splits"]["train"]["images_turned_by_exif"] == 0
 
 
 def test_a_whole_set_must_have_the_published_number_of_persons(run, coco, monkeypatch):
@@ -121,3 +137,11 @@ def test_people_read_the_same_in_sentences(coco, monkeypatch, capsys):
     assert lines[0] == "train: 80 images, 86 persons (of 149813)"
     assert lines[1] == "val: 83 images, 1 damaged or missing, 80 persons (of 6352)"
     assert lines[2].startswith("wrong: image ") and len(lines) == 3
+
+
+def test_a_name_that_is_no_text_can_be_told():
+    report = {"splits": {}, "problems": ["image caf\udce9.jpg: no such file"]}
+    with io.TextIOWrapper(io.BytesIO(), "utf-8") as output, redirect_stdout(output):
+        verify.show(report)
+        output.flush()
+        assert output.buffer.getvalue() == rb"wrong: image caf\udce9.jpg: no such file" + b"\n"

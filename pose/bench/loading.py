@@ -17,7 +17,8 @@ from pose.bench import plain
 from pose.bench.measure import ROOT, Row, Settings, compare, interleave
 from pose.config import experiment
 from pose.data.dataset import PoseDataset
-from pose.data.images import decode_image, read_bytes
+from pose.data.image_decode import decode_image
+from pose.data.images import read_bytes
 from pose.data.samples import Samples, open_split
 from pose.data.synthetic.render import SyntheticSettings, write_dataset
 from pose.targets.heatmap import gaussian_targets, normalise

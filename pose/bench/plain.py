@@ -13,7 +13,7 @@ from PIL import Image
 
 from pose.data.augment import Crop
 from pose.data.crop import affine, inverse
-from pose.data.images import READ_FLAGS
+from pose.data.image_decode import READ_FLAGS
 from pose.data.samples import Samples
 from pose.datasets.keypoints import KeypointSet
 from pose.targets.heatmap import IMAGENET

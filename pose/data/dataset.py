@@ -83,7 +83,7 @@ class PoseDataset(Dataset):
         """The decoded image; the last one is kept, as testing meets an image's persons in a row."""
         if self._last_image is None or self._last_image[0] != image_index:
             path = str(self.samples.image_paths[image_index])
-            image = read_image(path)
+            image = read_image(path, self.samples.image_folders)
             if self.samples.image_sizes is not None:
                 check_size(image, self.samples.image_sizes[image_index], path)
             self._last_image = image_index, image

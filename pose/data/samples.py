@@ -7,8 +7,9 @@ a Python object copies its page.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial, update_wrapper
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from pose.config import Dataset
 from pose.data.crop import PIXEL_STD, box_scale
+from pose.data.images import image_paths
 from pose.datasets import layout
 from pose.datasets.cache import cached
 from pose.datasets.keypoints import COCO, MPII, KeypointSet
@@ -38,7 +40,9 @@ class Samples:
     the input's aspect ratio, padded by 1.25. ``joints`` (N, K, 2) float32 pixels of the image and
     ``visible`` (N, K) float32, 1 where annotated; zeros for detections. ``box_scores`` (N,)
     float32, 1 for ground truth. ``image_sizes`` (M, 2) int32 (width, height) as annotated, None
-    where the annotations do not tell. ``skipped``: how many records could not be used, by reason.
+    where the annotations do not tell. ``image_folders``: the folders, resolved, that links of
+    images may lead into; empty where any will do. ``skipped``: how many records could not be used,
+    by reason.
     """
 
     keypoints: KeypointSet
@@ -52,6 +56,7 @@ class Samples:
     visible: np.ndarray
     box_scores: np.ndarray
     image_sizes: np.ndarray | None = None
+    image_folders: tuple[str, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -80,12 +85,15 @@ def open_split(
     images = layout.images(dataset, root, split)
     annotations = layout.annotations(dataset, root, split)
     if dataset == "mpii":
-        return load_mpii(annotations, images, input_size)
-    if detections is not None:
-        return load_detections(Path(detections), annotations, images, input_size)
-    if split == "test-dev":
+        samples = load_mpii(annotations, images, input_size)
+    elif detections is not None:
+        samples = load_detections(Path(detections), annotations, images, input_size)
+    elif split == "test-dev":
         raise PoseError("COCO's test-dev has no annotated persons; give a file of detections")
-    return load_coco(annotations, images, input_size)
+    else:
+        samples = load_coco(annotations, images, input_size)
+    folders = tuple(os.path.realpath(folder) for folder in (images, root))
+    return replace(samples, image_folders=folders)
 
 
 def load_coco(annotations: Path, images: Path, input_size: tuple[int, int]) -> Samples:
@@ -94,8 +102,8 @@ def load_coco(annotations: Path, images: Path, input_size: tuple[int, int]) -> S
     return _from_boxes(
         records,
         records,
-        images,
         input_size,
+        image_paths=image_paths(annotations, images, records["name"].tolist()),
         person_ids=records["person"],
         joints=records["joints"],
         visible=records["visible"],
@@ -119,8 +127,8 @@ def load_detections(
     return _from_boxes(
         records,
         listed,
-        images,
         input_size,
+        image_paths=image_paths(annotations, images, listed["name"].tolist()),
         person_ids=np.full(boxes, -1, np.int64),
         joints=np.zeros((boxes, len(COCO), 2), np.float32),
         visible=np.zeros((boxes, len(COCO)), np.float32),
@@ -137,7 +145,7 @@ def load_mpii(annotations: Path, images: Path, input_size: tuple[int, int]) -> S
     sides = scales * PIXEL_STD
     return Samples(
         keypoints=MPII,
-        image_paths=_paths(images, records["name"]),
+        image_paths=image_paths(annotations, images, records["name"].tolist()),
         image_index=records["image"],
         image_ids=records["image"].astype(np.int64),
         person_ids=np.arange(len(sides)),
@@ -151,7 +159,7 @@ def load_mpii(annotations: Path, images: Path, input_size: tuple[int, int]) -> S
 
 
 def _from_boxes(
-    records: Records, images: Records, folder: Path, input_size: tuple[int, int], **columns
+    records: Records, images: Records, input_size: tuple[int, int], **columns
 ) -> Samples:
     """Samples from ``records`` with boxes (x, y, width, height) in pixels of ``images``."""
     box = records["box"]
@@ -159,7 +167,6 @@ def _from_boxes(
     aspect = input_size[1] / input_size[0]
     return Samples(
         keypoints=COCO,
-        image_paths=_paths(folder, images["name"]),
         image_index=records["image"],
         image_ids=images["id"][records["image"]],
         centers=center.astype(np.float32),
@@ -167,10 +174,6 @@ def _from_boxes(
         image_sizes=images["size"],
         **columns,
     )
-
-
-def _paths(folder: Path, names: np.ndarray) -> np.ndarray:
-    return np.array([f"{folder}/{name}" for name in names.tolist()])
 
 
 def _logged(path: Path, records: Records) -> dict[str, int]:

@@ -10,14 +10,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pose.data.images import check_size, read_image
+from pose.data.image_decode import decode_image, orientation
+from pose.data.images import check_size, image_paths, read_bytes
 from pose.data.obtain.mpii_release import read_mat
 from pose.data.obtain.sources import DETECTED, Source, sources
 from pose.data.samples import Samples, open_split
@@ -67,8 +68,8 @@ def verify(dataset: str, root: Path, workers: int) -> dict[str, Any]:
 def _split(
     dataset: str, split: str, samples: Samples, workers: int, problems: list[str]
 ) -> dict[str, Any]:
-    name, sizes = f"{dataset} {split}", samples.image_sizes
-    faults = list(_decode_all(name, samples.image_paths, sizes, workers))
+    name, sizes, folders = f"{dataset} {split}", samples.image_sizes, samples.image_folders
+    faults, turned = _decode_all(name, samples.image_paths, sizes, folders, workers)
     problems += faults
     images, persons = PERSONS[dataset, split]
     found = len(samples.image_paths), len(samples)
@@ -78,6 +79,7 @@ def _split(
     return {
         "images": found[0],
         "images_damaged": len(faults),
+        "images_turned_by_exif": turned,
         "persons": found[1],
         "persons_published": persons,
         "complete": found[1] == persons,
@@ -92,35 +94,49 @@ def _test_images(root: Path, workers: int, report: dict[str, Any]) -> None:
         return
     try:
         images, folder = read_images(path), layout.images("coco", root, "test-dev")
+        paths = image_paths(path, folder, images["name"].tolist())
     except PoseError as error:
         report["problems"].append(str(error))
         return
-    paths = [folder / name for name in images["name"]]
-    faults = list(_decode_all("coco test-dev", paths, images["size"], workers))
+    folders = [os.path.realpath(folder), os.path.realpath(root)]
+    faults, turned = _decode_all("coco test-dev", paths, images["size"], folders, workers)
     report["problems"] += faults
-    report["test-dev"] = {"images": len(paths), "images_damaged": len(faults)}
+    report["test-dev"] = {
+        "images": len(paths),
+        "images_damaged": len(faults),
+        "images_turned_by_exif": turned,
+    }
 
 
 def _decode_all(
-    name: str, paths: Sequence[str | Path], sizes: np.ndarray | None, workers: int
-) -> Iterator[str]:
-    """One line for each image that is missing, cannot be decoded or has another size."""
+    name: str,
+    paths: Sequence[str],
+    sizes: np.ndarray | None,
+    folders: Sequence[str],
+    workers: int,
+) -> tuple[list[str], int]:
+    """A line for each image that cannot be used, and how many EXIF would turn or mirror."""
 
-    def fault(row: int) -> str | None:
+    def check(row: int) -> tuple[str, bool]:
+        turned = False
         try:
-            image = read_image(paths[row])
+            data = read_bytes(paths[row], folders)
+            turned = orientation(data) != 1
+            image = decode_image(data, paths[row])
             if sizes is not None:
                 check_size(image, sizes[row], paths[row])
         except PoseError as error:
-            return str(error)
-        return None
+            return str(error), turned
+        return "", turned
 
-    rows = range(len(paths))
-    with ThreadPoolExecutor(workers) as pool, progress_bar(name, len(rows)) as advance:
-        for problem in pool.map(fault, rows):
+    faults, all_turned = [], 0
+    with ThreadPoolExecutor(workers) as pool, progress_bar(name, len(paths)) as advance:
+        for problem, turned in pool.map(check, range(len(paths))):
             advance(1)
+            all_turned += turned
             if problem:
-                yield problem
+                faults.append(problem)
+    return faults, all_turned
 
 
 def _ground_truth(root: Path, report: dict[str, Any]) -> None:
@@ -160,14 +176,22 @@ def _detections(root: Path, source: Source, report: dict[str, Any]) -> None:
     }
 
 
+def _counts(found: dict[str, Any]) -> str:
+    counts = f"{found['images']} images"
+    if damaged := found["images_damaged"]:
+        counts += f", {damaged} damaged or missing"
+    if turned := found["images_turned_by_exif"]:
+        counts += f", {turned} with an EXIF orientation (not followed)"
+    return counts
+
+
 def show(report: dict[str, Any]) -> None:
     """Print the report for people."""
     for split, found in report["splits"].items():
         whole = "complete" if found["complete"] else f"of {found['persons_published']}"
-        damaged = f", {found['images_damaged']} damaged or missing" * bool(found["images_damaged"])
-        print(f"{split}: {found['images']} images{damaged}, {found['persons']} persons ({whole})")
+        print(f"{split}: {_counts(found)}, {found['persons']} persons ({whole})")
     if found := report.get("test-dev"):
-        print(f"test-dev: {found['images']} images, {found['images_damaged']} damaged or missing")
+        print(f"test-dev: {_counts(found)}")
     for split, found in report.get("detections", {}).items():
         print(f"detections {split}: {found['boxes']} boxes on {found['images']} images")
     if truth := report.get("ground_truth"):
@@ -176,7 +200,7 @@ def show(report: dict[str, Any]) -> None:
             " with a joint elsewhere than in valid.json"
         )
     for problem in report["problems"][:SHOWN]:
-        print(f"wrong: {problem}")
+        print("wrong:", problem.encode(errors="backslashreplace").decode())  # names may be odd
     if (more := len(report["problems"]) - SHOWN) > 0:
         print(f"wrong: {more} more (--json lists all)")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -45,8 +46,21 @@ def obtain(
     default ``$POSE_DATA_MIRROR``, replaces scheme and host of the addresses. Raises PoseError.
     """
     files = [source for name in parts for source in part(dataset, name)]
-    root.mkdir(parents=True, exist_ok=True)
     mirror = mirror or os.environ.get("POSE_DATA_MIRROR")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _obtain_files(files, root, connections, unpack, mirror)
+    except OSError as error:
+        place = error.filename or root
+        raise PoseError(f"{place}: {error.strerror or error}; mend that or {ELSEWHERE}") from None
+    if dataset == "mpii":
+        _convert(root, [source for source in files if source.kind == "release"])
+    _check_by_hand(root, [source for source in files if source.kind == "by_hand"])
+
+
+def _obtain_files(
+    files: list[Source], root: Path, connections: int, unpack: bool, mirror: str | None
+) -> None:
     with Transfers() as transfers, ThreadPoolExecutor(connections) as pool:
         jobs = [
             pool.submit(_obtain_file, source, root, unpack, mirror, transfers)
@@ -60,9 +74,6 @@ def obtain(
             transfers.cancel()
             pool.shutdown(cancel_futures=True)
             raise
-    if dataset == "mpii":
-        _convert(root, [source for source in files if source.kind == "release"])
-    _check_by_hand(root, [source for source in files if source.kind == "by_hand"])
 
 
 def is_there(source: Source, root: Path, unpack: bool = False) -> bool:
@@ -88,10 +99,11 @@ def _obtain_file(
         url = mirror.rstrip("/") + urlsplit(source.url).path if mirror else source.url
         download(source, url, path, path.name, ELSEWHERE, transfers, persist=True)
         _note(root, source)
-    elif path.exists() and source.path not in _noted(root):
+    elif path.exists() and not any(_names(line, source) for line in _noted(root)):
         if problem := source.mismatch(path):
             raise PoseError(f"{path} is not the published file: {problem}; delete it and try again")
-        _note(root, source)
+        if os.access(root, os.W_OK):  # a read-only copy is checked each time
+            _note(root, source)
     if there:
         return
     if source.kind == "folder" or (source.kind == "images" and unpack):
@@ -101,20 +113,25 @@ def _obtain_file(
         extract_files(path, {name: name for name in source.contents}, root, transfers)
 
 
-def _noted(root: Path) -> dict[str, str]:
-    """The SHA-256 of each file in the list that ``sha256sum --check`` reads, by its path."""
+def _noted(root: Path) -> list[str]:
+    """The lines of the list that ``sha256sum --check`` reads; some may not be ours."""
     sums = root / SUMS
-    lines = sums.read_text().splitlines() if sums.exists() else []
-    return {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
+    return sums.read_text(errors="surrogateescape").splitlines() if sums.exists() else []
+
+
+def _names(line: str, source: Source) -> bool:
+    """Whether a line of the list is about the file: ``DIGEST  PATH``, or ``DIGEST *PATH``."""
+    return re.fullmatch(rf"[0-9a-fA-F]{{64}} [ *]{re.escape(source.path)}", line) is not None
 
 
 def _note(root: Path, source: Source) -> None:
     with (root / source.path).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     with FileLock(root / f"{SUMS}.lock"):
-        noted = _noted(root) | {source.path: digest}
+        lines = [line for line in _noted(root) if not _names(line, source)]
+        lines.append(f"{digest}  {source.path}")
         with atomic(root / SUMS) as path:
-            path.write_text("".join(f"{digest}  {name}\n" for name, digest in noted.items()))
+            path.write_text("".join(f"{line}\n" for line in lines), errors="surrogateescape")
 
 
 def _convert(root: Path, files: list[Source]) -> None:
