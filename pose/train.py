@@ -63,9 +63,9 @@ def train(
             train_set, experiment.input_size, experiment.augmentation, experiment.seed
         )
         torch.manual_seed(experiment.seed)
-        options = experiment.model_options
-        model = create_model(experiment.model, len(train_set.keypoints), **options.architecture())
-        initialise(model, options.init)
+        chosen = experiment.model_options
+        model = create_model(experiment.model, len(train_set.keypoints), **chosen.architecture())
+        initialise(model, chosen.init)
 
         def validate(model: nn.Module) -> dict[str, Any]:
             predictions = predict(model, val_set, experiment, device, workers)

@@ -223,7 +223,7 @@ def sheet_with(folder: Path, *rows: str, column: str | None = None) -> Path:
     return file
 
 
-CROSS = "eeffpose-p0-cross eeffpose 12 meme cross meme - false protocol -"
+CROSS = "eeffpose-p0-cross eeffpose 12 meme cross meme - false protocol 4 activation -"
 
 
 def test_a_further_order_is_a_row_like_any_other_without_a_paper_number(tmp_path, complexity):
@@ -255,9 +255,9 @@ def test_every_order_has_a_line_style_of_its_own_and_the_eight_keep_theirs(tmp_p
     more = [
         CROSS,
         CROSS.replace("cross", "cross2").replace("12 meme", "13 plain"),
-        "eeffpose-p0-sum eeffpose 14 meme meme sum - false protocol -",
-        "eeffpose-p0-deep eeffpose 15 deep plain plain - false protocol -",
-        "eeffpose-p0-sieved eeffpose 16 meme meme meme - false protocol -",
+        "eeffpose-p0-sum eeffpose 14 meme meme sum - false protocol 4 activation -",
+        "eeffpose-p0-deep eeffpose 15 deep plain plain - false protocol 4 activation -",
+        "eeffpose-p0-sieved eeffpose 16 meme meme meme - false protocol 4 activation -",
     ]
     eight = line_styles(orders_of(SHEET))
     styles = line_styles(orders_of(read_sheet(sheet_with(tmp_path, *more, column="sieve"))))
@@ -303,10 +303,13 @@ def test_the_sheet_says_of_the_papers_orders_what_the_paper_says():
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("eeffpose-p0 eeffpose - meme meme meme - false protocol -", "eeffpose-p0 is there twice"),
+        (
+            "eeffpose-p0 eeffpose - meme meme meme - false protocol 4 activation -",
+            "eeffpose-p0 is there twice",
+        ),
         (CROSS.replace(" 12 ", " 8 "), "order8 and eeffpose-p0-cross are both order 8"),
-        ("eeffpose-p0-cross eeffpose 9", "the row of eeffpose-p0-cross does not have 10 columns"),
-        (f"{CROSS} x", "the row of eeffpose-p0-cross does not have 10 columns"),
+        ("eeffpose-p0-cross eeffpose 9", "the row of eeffpose-p0-cross does not have 12 columns"),
+        (f"{CROSS} x", "the row of eeffpose-p0-cross does not have 12 columns"),
     ],
 )
 def test_a_mistake_in_the_sheet_of_models_is_named(tmp_path, row, message):

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pose.data import image_decode
 from pose.data.image_decode import READ_FLAGS, decode_image, orientation
 from pose.support.errors import PoseError
 
@@ -101,14 +100,6 @@ SOUND = {
 def test_what_changes_no_pixel_is_no_damage(kind):
     expected = cv2.imdecode(np.frombuffer(WHOLE, np.uint8), READ_FLAGS)
     np.testing.assert_array_equal(decode_image(SOUND[kind], "a.jpg"), expected)
-
-
-@pytest.mark.parametrize("step", image_decode.REDUCED)
-@pytest.mark.parametrize("data", [WHOLE, PROGRESSIVE, PNG], ids=["JPEG", "progressive", "PNG"])
-def test_smaller_decodings_are_those_of_opencv(step, data):
-    flags = image_decode.REDUCED[step] | cv2.IMREAD_IGNORE_ORIENTATION
-    expected = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    np.testing.assert_array_equal(decode_image(data, "a.jpg", step), expected)
 
 
 HUGE = {

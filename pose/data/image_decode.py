@@ -19,12 +19,6 @@ MAX_PIXELS = 250_000_000
 
 # EXIF orientation is ignored: COCO and MPII were annotated on the pixels as stored.
 READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
 
 JPEG = b"\xff\xd8"
 MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # of a segment, or of the image's end
@@ -38,15 +32,15 @@ Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is checked instead
 warnings.filterwarnings("ignore", module="PIL")
 
 
-def decode_image(data: bytes, path: object, step: int = 1) -> np.ndarray:
+def decode_image(data: bytes, path: object) -> np.ndarray:
     """The image (H, W, 3) uint8 BGR that ``data`` encodes, as stored; the pixels are OpenCV's.
 
-    ``step`` 2, 4 or 8 makes each side that much shorter, rounded up. Raises PoseError, which calls
-    the image ``path``, for one that is damaged, of an unknown format or above ``MAX_PIXELS``.
+    Raises PoseError, which calls the image ``path``, for one that is damaged, of an unknown format
+    or above ``MAX_PIXELS``.
     """
     try:
-        image = _decode_jpeg(data, step) if data.startswith(JPEG) else None
-        return _decode_other(data, step) if image is None else image
+        image = _decode_jpeg(data) if data.startswith(JPEG) else None
+        return _decode_other(data) if image is None else image
     except ValueError as reason:
         raise PoseError(f"image {path}: {reason}") from None
 
@@ -60,19 +54,18 @@ def orientation(data: bytes) -> int:
     return found if found in range(1, 9) else 1
 
 
-def _decode_jpeg(data: bytes, step: int) -> np.ndarray | None:
+def _decode_jpeg(data: bytes) -> np.ndarray | None:
     """By libjpeg, whose warnings are errors here; None for a subsampling that it does not know."""
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
     except (KeyError, ValueError):
         return None
     _check_pixels(width, height)
-    least = {"min_height": -(-height // step), "min_width": -(-width // step)}
     try:
-        image = simplejpeg.decode_jpeg(data, "BGR", strict=True, **least)
+        image = simplejpeg.decode_jpeg(data, "BGR", strict=True)
     except ValueError as error:
         if (mended := _without_harmless_faults(data)) != data:
-            return _decode_jpeg(mended, step)
+            return _decode_jpeg(mended)
         reason = str(error).removeprefix("Corrupt JPEG data: ")
         if reason.startswith("Unsupported"):
             raise ValueError(f"{reason}; save it as an ordinary JPEG or PNG") from None
@@ -125,15 +118,13 @@ def _lacks_scans(data: bytes) -> bool:
     return True
 
 
-def _decode_other(data: bytes, step: int) -> np.ndarray:
+def _decode_other(data: bytes) -> np.ndarray:
     """By OpenCV, after Pillow has seen the size and what OpenCV passes over or prints about."""
     if not data:
         raise ValueError("cannot be decoded: the file is empty; fetch it again")
     name = _format(data)
     try:
-        image = cv2.imdecode(
-            np.frombuffer(data, np.uint8), REDUCED[step] | cv2.IMREAD_IGNORE_ORIENTATION
-        )
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), READ_FLAGS)
     except cv2.error:
         image = None
     if image is None:
