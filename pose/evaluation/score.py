@@ -19,6 +19,12 @@ SCORE = {"coco": "AP", "synthetic": "AP", "mpii": "PCKh@0.5"}
 """The metric, by data set, that drives the learning rate and picks the best epoch."""
 
 
+def check_truth(experiment: Experiment, data_root: Path) -> None:
+    """Read what :func:`score` compares with: PoseError for what it would stumble over."""
+    truth = ground_truth(experiment.dataset, data_root)
+    (_mpii_truth if experiment.dataset == "mpii" else _coco_scorer)(truth)
+
+
 def score(experiment: Experiment, predictions: Predictions, data_root: Path) -> dict[str, Any]:
     """Metrics of the val split: AP and AR (fractions), or PCKh@0.5 (percent).
 
