@@ -16,7 +16,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from pose.support.errors import PoseError
-from pose.support.files import read_json
+from pose.support.files import read_json, read_text
 
 FRACTIONS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 METRIC_KEYS = ("model", "seed", "boxes", "protocol", "input", "dataset", "persons")
@@ -69,7 +69,7 @@ def _lines(files: Iterable[Path], *required: str) -> Iterator[tuple[str, dict[st
     empty = True
     for file in files:
         run = run_of(file)
-        for number, line in enumerate(_text(file).splitlines(), 1):
+        for number, line in enumerate(read_text(file).splitlines(), 1):
             where = f"{file} line {number}"
             row = _object(_parse(line, where), where)
             _require(row, required, where)
@@ -85,7 +85,9 @@ def read_complexity(file: Path) -> pd.DataFrame:
     Raises PoseError for a file that is missing, malformed or lacks a column.
     """
     try:
-        frame = pd.read_csv(StringIO(_text(file)), dtype={"params": float, "gmacs_fvcore": float})
+        frame = pd.read_csv(
+            StringIO(read_text(file)), dtype={"params": float, "gmacs_fvcore": float}
+        )
     except ValueError as error:  # ParserError and EmptyDataError are ValueErrors
         raise PoseError(
             f"{file}: not a complexity table ({error}); rerun pose.complexity"
@@ -153,17 +155,10 @@ def _model_of(weights: Path) -> str | None:
         return None
 
 
-def _text(file: Path) -> str:
-    try:
-        return Path(file).read_text()
-    except OSError as error:
-        raise PoseError(f"{file}: {error.strerror}") from None
-
-
 def _parse(line: str, where: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PoseError(f"{where}: malformed JSON ({error}); train again or mend it") from None
 
 

@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from torch.utils._pytree import tree_leaves
 
 from pose.models import create_model
 from pose.support.errors import PoseError, command
-from pose.support.files import atomic
+from pose.support.files import atomic, read_text
 
 PARTS = ("backbone", "neck", "head")
 CONV_LINEAR = ("conv", "linear", "addmm")  # fvcore's names
@@ -169,11 +170,8 @@ def measured(case: Case) -> dict[str, Any]:
 def read_sheet(file: Path) -> list[Case]:
     """The cases of a CSV file with the columns of :data:`SHEET`; PoseError for another file."""
     try:
-        with file.open(newline="") as text:
-            rows = list(csv.DictReader(text))
+        rows = list(csv.DictReader(StringIO(read_text(file), newline="")))
         return [Case(r["model"], r["input"], int(r["num_keypoints"])) for r in rows]
-    except OSError as error:
-        raise PoseError(f"{file}: {error.strerror}") from None
     except (KeyError, TypeError, ValueError):
         raise PoseError(f"{file}: not a sheet with the columns {', '.join(SHEET)}") from None
 

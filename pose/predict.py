@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,9 @@ from pose.data.image_decode import decode_image
 from pose.data.loader import testing_loader
 from pose.data.samples import BOX_PADDING, Samples
 from pose.data.zipped import MAX_BYTES
+from pose.datasets.fields import LIMIT, PERSON
 from pose.datasets.keypoints import KEYPOINT_SETS
-from pose.evaluation.results import PERSON, rescore
+from pose.evaluation.results import rescore
 from pose.infer import BATCH_SIZE, predict_batches
 from pose.models import create_model
 from pose.support.device import select_device
@@ -135,7 +135,7 @@ def read_boxes(path: Path, photos: dict[str, np.ndarray]) -> dict[str, list[Box]
 def _problem(box: Any, photo: np.ndarray) -> str:
     """What is wrong with ``box``, or nothing."""
     numbers = isinstance(box, list) and all(type(side) in (int, float) for side in box)
-    if not numbers or len(box) != 4 or not all(map(math.isfinite, box)):
+    if not numbers or len(box) != 4 or not all(abs(side) <= LIMIT for side in box):
         return "not four numbers x, y, width, height"
     x, y, width, height = box
     if width <= 0 or height <= 0:

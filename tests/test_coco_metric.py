@@ -174,16 +174,22 @@ def test_an_evaluator_that_is_not_installed_is_named(distorted, four_images, mon
 
 WRONG_RESULTS = {
     "not a list of COCO results, or an empty one": lambda results: [],
-    "record 0: image 1 is not annotated": lambda results: changed(results, image_id=1),
-    "record 0: not x, y and score of 17 keypoints": lambda results: changed(
-        results, keypoints=[0, 0, 1]
+    "record 0: image_id: image 1 is not in": lambda results: changed(results, image_id=1),
+    "record 0: keypoints: 3 numbers, not 51": lambda results: changed(results, keypoints=[0, 0, 1]),
+    "record 0: score: should be a finite number": lambda results: changed(
+        results, score=float("nan")
     ),
-    "a number that is not finite": lambda results: changed(results, score=float("nan")),
-    "record 0 is not a COCO result .no 'score'": lambda results: [
-        {"image_id": 785, "keypoints": [], "category_id": 1}
+    "record 0: no 'score'": lambda results: [
+        {name: value for name, value in results[0].items() if name != "score"}
     ],
-    "category 2 is not 1": lambda results: changed(results, category_id=2),
-    "record 0: could not convert": lambda results: changed(results, keypoints=["x"] * 51),
+    "record 0: image_id: .* got 785.0 .number.": lambda results: changed(results, image_id=785.0),
+    "record 0: image_id: .* got '785' .text.": lambda results: changed(results, image_id="785"),
+    "record 0: score: .* got '1' .text.": lambda results: changed(results, score="1"),
+    "record 0: bbox: .* negative side": lambda results: changed(results, bbox=[0, 0, 5, -5]),
+    "category_id: should be 1, got 2": lambda results: changed(results, category_id=2),
+    "record 0: keypoints.0.: .* got .x. .text.": lambda results: changed(
+        results, keypoints=["x"] * 51
+    ),
     "only 1 of": lambda results: changed(results, bbox=[0, 0, 5, 5]),
     "record 0:": lambda results: [None, *results],
 }
@@ -211,12 +217,14 @@ def test_the_command_ends_with_one_line_for_malformed_json(four_images, tmp_path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"keypoints": [0] * 50}, "annotation 0: not a box and 17 keypoints"),
-        ({"area": float("nan")}, "annotation 0: a number that is not finite"),
-        ({"id": None}, "annotation 0"),
-        ("num_keypoints", "annotation 0 has no 'num_keypoints'"),
-        ("twice", "some ids stand twice in 'annotations'"),
-        ("same image", "some ids stand twice in 'images'"),
+        ({"keypoints": [0] * 50}, "record 0 of 'annotations'.*: keypoints: 50 numbers, not 51"),
+        ({"area": float("nan")}, "record 0 of 'annotations'.*: area: should be a finite number"),
+        ({"id": None}, "record 0 of 'annotations'"),
+        ({"image_id": 3}, "image_id: image 3 is not in the annotations"),
+        ({"num_keypoints": 18}, "num_keypoints: should be less than or equal to 17"),
+        ("num_keypoints", "record 0 of 'annotations'.*: no 'num_keypoints'"),
+        ("twice", "annotation id 442619 stands twice"),
+        ("same image", "image id 785 stands twice"),
     ],
 )
 def test_wrong_annotations_are_named(change, message, four_images, tmp_path):
@@ -234,6 +242,96 @@ def test_wrong_annotations_are_named(change, message, four_images, tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(PoseError, match=message):
         Truth.read(path)
+
+
+@pytest.fixture
+def four_persons(four_images, tmp_path):
+    """Reads the annotations of four images after ``change(content)``."""
+
+    def read(change):
+        content = json.loads(four_images.read_text())
+        change(content)
+        path = tmp_path / "persons.json"
+        path.write_text(json.dumps(content))
+        return Truth.read(path)
+
+    return read
+
+
+@pytest.mark.parametrize("first", [0, -20, -(2**63), 2**63 - 100])
+def test_the_ids_of_annotations_do_not_matter(first, distorted, four_images, four_persons):
+    def renumber(content):
+        for number, person in enumerate(content["annotations"]):
+            person["id"] = first + number
+
+    expected = evaluate(distorted, Truth.read(four_images))
+    for name, library in EVALUATORS.items():
+        pytest.importorskip(library)
+        metrics = evaluate(distorted, four_persons(renumber), name)
+        assert [metrics[m] for m in METRICS] == pytest.approx([expected[m] for m in METRICS])
+
+
+def test_negative_ids_of_images_are_scored_as_any(distorted, four_images, four_persons):
+    def shift(content):
+        for record in content["images"]:
+            record["id"] -= 10**9
+        for record in content["annotations"]:
+            record["image_id"] -= 10**9
+
+    expected = evaluate(distorted, Truth.read(four_images))
+    moved = [result | {"image_id": result["image_id"] - 10**9} for result in distorted]
+    for name, library in EVALUATORS.items():
+        pytest.importorskip(library)
+        metrics = evaluate(moved, four_persons(shift), name)
+        assert [metrics[m] for m in METRICS] == pytest.approx([expected[m] for m in METRICS])
+
+
+def test_a_second_category_is_not_scored_and_this_is_said(
+    distorted, four_images, four_persons, caplog
+):
+    def add(content):
+        content["categories"].append({"id": 2, "name": "mannequin"})
+        content["annotations"].append(content["annotations"][0] | {"id": 1, "category_id": 2})
+        content["annotations"].append({"category_id": 3, "id": 1})
+
+    metrics = evaluate(distorted, four_persons(add))
+    assert metrics == evaluate(distorted, Truth.read(four_images))
+    assert "category 1 alone is scored, not 1 annotations with keypoints" in caplog.text
+
+
+def test_a_person_without_a_labelled_joint_does_not_count(
+    distorted, four_images, four_persons, caplog
+):
+    def unlabel(content):
+        person = content["annotations"][0]
+        person["keypoints"][2::3] = 17 * [0]  # places stay, and so does num_keypoints
+
+    def leave_out(content):
+        content["annotations"][0] |= {"num_keypoints": 0, "keypoints": 51 * [0]}
+
+    truth = four_persons(unlabel)
+    assert "num_keypoints is not the number of labelled joints in 1 annotations" in caplog.text
+    assert evaluate(distorted, truth) == evaluate(distorted, four_persons(leave_out))
+    with pytest.raises(PoseError, match="no joint of any person is labelled"):
+        four_persons(lambda content: [p.update(keypoints=51 * [0]) for p in content["annotations"]])
+    with pytest.raises(PoseError, match="no person in it that is scored"):
+        four_persons(lambda content: [p.update(num_keypoints=0) for p in content["annotations"]])
+
+
+def test_it_is_said_where_xtcocotools_counts_otherwise(distorted, four_persons, caplog):
+    pytest.importorskip("xtcocotools")
+    truth = four_persons(lambda content: content["annotations"][0].update(num_keypoints=0))
+    blank = [distorted[0] | {"keypoints": 51 * [0]}, *distorted[1:]]
+    evaluate(blank, truth, "xtcocotools")
+    # Two of the distorted persons have no labelled joint, and so no keypoint score.
+    assert "xtcocotools leaves out 3 results without a keypoint score above 0" in caplog.text
+    assert "xtcocotools counts 1 persons with labelled joints whose num_keypoints" in caplog.text
+
+
+@pytest.mark.parametrize("categories", [None, [], [{"id": 2, "name": "person"}]])
+def test_without_the_category_person_nothing_is_scored(categories, four_persons):
+    with pytest.raises(PoseError, match=r"persons\.json: (no list 'categories'|category 1 is not)"):
+        four_persons(lambda content: content.update(categories=categories))
 
 
 def test_wrong_raw_predictions_are_named(perfect, annotations, tmp_path):

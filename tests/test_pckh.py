@@ -1,13 +1,16 @@
 """MPII's PCKh: published predictions give their published numbers."""
 
 import json
+from itertools import permutations
 
 import numpy as np
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
+from scipy.sparse import csc_array
 
 from pose.config import experiment
 from pose.data.samples import open_split
+from pose.datasets.keypoints import MPII
 from pose.evaluate import main
 from pose.evaluation.pckh import pckh, read_ground_truth, read_predictions
 from pose.evaluation.predictions import Predictions
@@ -18,14 +21,14 @@ PARTS = ["head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"]
 
 
 @pytest.mark.parametrize(
-    ("stacks", "per_joint", "mean", "strict", "unweighted"),
+    ("stacks", "per_joint", "mean", "strict", "hrnets", "unweighted"),
     [
-        (2, [95.80, 94.57, 88.12, 83.31, 86.24, 80.88, 77.44], 87.299, 23.914, 86.76),
-        (8, [96.79, 95.19, 90.08, 85.32, 87.48, 84.26, 80.73], 89.092, 24.494, 88.64),
+        (2, [95.80, 94.57, 88.12, 83.31, 86.24, 80.88, 77.44], 87.299, 23.914, None, 86.76),
+        (8, [96.79, 95.19, 90.08, 85.32, 87.48, 84.26, 80.73], 89.092, 24.494, 28.905, 88.64),
     ],
 )
 def test_published_numbers_are_reproduced(
-    stacks, per_joint, mean, strict, unweighted, test_data, capsys
+    stacks, per_joint, mean, strict, hrnets, unweighted, test_data, capsys
 ):
     folder = test_data / "metric_fixtures"
     truth = folder / "mpii_val_ground_truth_2958.mat"
@@ -34,6 +37,7 @@ def test_published_numbers_are_reproduced(
     row = json.loads(capsys.readouterr().out)
     assert [round(row["per_joint"][part], 2) for part in PARTS] == per_joint
     assert (round(row["PCKh@0.5"], 3), round(row["PCKh@0.1"], 3)) == (mean, strict)
+    assert hrnets is None or round(row["PCKh@0.11"], 3) == hrnets  # printed as Mean@0.1
     assert round(row["mean_unweighted"], 2) == unweighted
     assert row["persons"] == 2958
     assert {"PCKh@0.5", "PCKh@0.1", "per_joint", "evaluator"} <= row.keys()
@@ -41,7 +45,7 @@ def test_published_numbers_are_reproduced(
 
 @pytest.mark.parametrize(
     ("name", "axes"),
-    [("preds", (0, 1, 2)), ("preds", (1, 2, 0)), ("pos_pred_src", (1, 2, 0)), ("preds", (2, 1, 0))],
+    [("pos_pred_src", (1, 2, 0)), *(("preds", axes) for axes in permutations(range(3)))],
 )
 @pytest.mark.parametrize("scores", [False, True])
 def test_predictions_are_read_in_every_order_of_axes(name, axes, scores, test_data, tmp_path):
@@ -99,6 +103,55 @@ def test_images_and_evaluation_agree_on_the_joints(test_data):
     assert apart.sum() == 2  # the official file has a 0 for one coordinate of two joints
 
 
+@pytest.fixture
+def small(tmp_path):
+    """Writes a gt_valid.mat of five persons, with changes."""
+
+    def write(**change):
+        rng = np.random.default_rng(0)
+        joints, boxes = rng.uniform(9, 99, (16, 2, 5)), rng.uniform(1, 90, (2, 2, 5)).cumsum(axis=0)
+        content = {"pos_gt_src": joints, "headboxes_src": boxes, "jnt_missing": np.zeros((16, 5))}
+        savemat(tmp_path / "gt_valid.mat", content | change)
+        return tmp_path / "gt_valid.mat"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"jnt_missing": np.zeros((5, 16))}, r"jnt_missing has the shape \(5, 16\), not \(16, 5\)"),
+        ({"jnt_missing": np.zeros((16, 1))}, "jnt_missing has the shape"),
+        ({"jnt_missing": np.eye(16, 5) * 2}, r"jnt_missing\[0, 0\] is 2, not 0 or 1"),
+        ({"jnt_missing": np.ones((16, 5))}, "no joint of any person is annotated"),
+        ({"headboxes_src": np.ones((2, 2, 5))}, "the head box of person 0 has no size"),
+        ({"headboxes_src": np.full((2, 2, 5), np.nan)}, r"headboxes_src\[0, 0, 0\] is nan"),
+        ({"headboxes_src": np.ones((2, 2, 4))}, "headboxes_src has the shape"),
+        ({"pos_gt_src": np.ones((17, 2, 5))}, "pos_gt_src has the shape"),
+    ],
+)
+def test_a_wrong_ground_truth_is_named(change, message, small):
+    with pytest.raises(PoseError, match=rf"gt_valid\.mat: {message}"):
+        read_ground_truth(small(**change))
+
+
+def test_a_joint_that_nobody_has_is_in_no_mean(small):
+    missing = np.zeros((16, 5))
+    missing[[MPII.names.index(name) for name in ("left_elbow", "left_wrist", "right_wrist")]] = 1
+    truth = read_ground_truth(small(jnt_missing=missing))
+    row = pckh(truth.joints, truth)
+    assert (row["mean_unweighted"], row["per_joint"]["elbow"]) == (100, 100)
+    assert row["per_joint"]["wrist"] is None
+
+
+def test_a_single_person_is_read_though_matlab_drops_its_axis(small):
+    whole = loadmat(small())
+    one = {name: whole[name][..., 0] for name in ("pos_gt_src", "headboxes_src", "jnt_missing")}
+    truth = read_ground_truth(small(**one))
+    assert truth.joints.shape == (1, 16, 2)
+    np.testing.assert_array_equal(truth.joints[0], whole["pos_gt_src"][..., 0] - 1)
+
+
 def test_wrong_files_and_shapes_are_named(test_data, tmp_path):
     folder = test_data / "metric_fixtures"
     predictions = folder / "mpii_val_predictions_hourglass_2stack.mat"
@@ -117,11 +170,15 @@ def test_wrong_files_and_shapes_are_named(test_data, tmp_path):
     ("content", "message"),
     [
         (None, "No such file"),
-        (b"not a mat", "not a MATLAB file"),
+        (b"not a mat", "not a readable .mat file"),
         ({"joints": np.zeros((5, 16, 2))}, "no variable preds"),
         ({"preds": np.zeros((5, 17, 2))}, "preds has the shape .5, 17, 2."),
-        ({"preds": np.zeros((16, 2))}, "preds has the shape"),
-        ({"preds": "text"}, "preds"),
+        ({"preds": np.zeros(16)}, "preds has the shape"),
+        ({"preds": np.zeros((5, 16, 2, 2))}, "preds has the shape"),
+        ({"preds": np.zeros((5, 16, 2)) + 1j}, "preds is not a dense array .* complex128"),
+        ({"preds": csc_array(np.zeros((5, 32)))}, "preds is not a dense array .* but csc_"),
+        ({"preds": "text"}, "preds is not a dense array of real numbers but str"),
+        ({"preds": np.full((5, 16, 2), np.nan)}, r"preds\[0, 0, 0\] is nan, not a finite number"),
     ],
 )
 def test_a_wrong_pred_mat_ends_in_one_line(content, message, test_data, tmp_path):

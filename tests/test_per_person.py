@@ -13,15 +13,17 @@ from pose.evaluation.per_person import coco_persons, mpii_persons, write
 from pose.support.errors import PoseError
 
 
+@pytest.mark.parametrize("first_id", [1, 0, -(2**40)])
 @pytest.mark.parametrize("seed", range(8))
-def test_cocos_recalls_are_means_over_persons(seed):
-    content, results = random_scene(seed)
+def test_cocos_recalls_are_means_over_persons(seed, first_id):
+    content, results = random_scene(seed, first_id)
     truth = Truth("scene", content)
     metrics = evaluate(results, truth)
     persons = coco_persons(run(results, truth, "pycocotools"))
     assert persons["matched"].mean() == pytest.approx(metrics["AR"], abs=1e-12)
     assert (persons["oks"] > 0).mean() == pytest.approx(metrics["AR50"], abs=1e-12)
     assert persons["oks"][persons["oks"] > 0].ge(0.5).all()
+    assert set(persons["person_id"]) <= {person["id"] for person in content["annotations"]}
     assert (persons["score"].isna() == (persons["oks"] == 0)).all()
 
 

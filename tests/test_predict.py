@@ -108,6 +108,7 @@ WRONG_BOXES = {
     "'c.jpg' is none of the images": {"c.jpg": [[0, 0, 5, 5]]},
     "not a list of boxes": {"a.jpg": 5},
     "not four numbers": {"a.jpg": [[0, 0, 5]]},
+    "box .* not four": {"a.jpg": [[0, 0, 5, 10**400]]},
     "zero or negative size": {"a.jpg": [[0, 0, 0, 5]]},
     "outside the image of 120 x 80 pixels": {"a.jpg": [[0, 90, 5, 5]]},
 }

@@ -139,17 +139,66 @@ def test_mpii_boxes_are_moved_down_enlarged_and_made_zero_based(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"keypoints": [1, 2, 2]}, "record 0: 3 keypoint values, not 51"),
-        ({"image_id": 5}, "record 0: image 5 is not in the annotations"),
-        ({"keypoints": [float("nan"), 1, 2] + 48 * [1]}, "record 0: a number that is not finite"),
-        ({"bbox": [1, 2, float("inf"), 4]}, "record 0: a number that is not finite"),
-        ({"bbox": None}, "record 0: "),
-        ({"iscrowd": 1}, "no usable person"),
+        ({"keypoints": [1, 2, 2]}, "keypoints: 3 numbers, not 51"),
+        ({"keypoints": [float("nan"), 1, 2] + 48 * [1]}, "keypoints.0.: should be a finite number"),
+        ({"keypoints": 50 * [1] + ["2"]}, "keypoints.50.: .* got '2' .text."),
+        ({"keypoints": 50 * [1] + [3]}, "keypoints: the flag of right_ankle is 3, not 0, 1 or 2"),
+        ({"keypoints": 50 * [1] + [-1]}, "the flag of right_ankle is -1"),
+        ({"keypoints": 50 * [1] + [1.5]}, "the flag of right_ankle is 1.5"),
+        ({"keypoints": None}, "keypoints: should be a valid list, got None .null."),
+        ({"image_id": 5}, "image 5 is not in the annotations"),
+        ({"image_id": "1"}, "image_id: should be a valid integer, got '1' .text."),
+        ({"image_id": [1]}, "image_id: should be a valid integer, got .1. .list."),
+        ({"id": 7.0}, "id: should be a valid integer, got 7.0 .number."),
+        ({"id": 2**63}, "id: should be less than 9223372036854775808"),
+        ({"id": True}, "id: should be a valid integer, got True .true or false."),
+        ({"bbox": [1, 2, float("inf"), 4]}, "bbox.2.: should be a finite number"),
+        ({"bbox": [1, 2, -3, 4]}, "bbox: .* has a negative side"),
+        ({"bbox": [1, 2, 3, 10**400]}, "bbox.3.: should be a valid number"),
+        ({"bbox": None}, "bbox: should be a valid list"),
+        ({"area": "900"}, "area: should be a valid number, got '900' .text."),
+        ({"area": -1}, "area: should be greater than or equal to 0"),
+        ({"iscrowd": None}, "iscrowd: should be 0 or 1, got None .null."),
+        ({"category_id": "1"}, "category_id: should be 1, got '1' .text."),
     ],
 )
 def test_wrong_annotations_are_named(change, message, write, tmp_path):
-    with pytest.raises(PoseError, match=message):
-        load_coco(write(change), tmp_path, SIZE)
+    with pytest.raises(PoseError, match=rf"persons\.json: record 1 of 'annotations'.*{message}"):
+        load_coco(write({"id": 6}, change), tmp_path, SIZE)
+
+
+def test_a_file_must_have_a_labelled_joint_and_a_usable_person(write, tmp_path):
+    unlabelled = {"keypoints": 17 * [5, 30, 0], "num_keypoints": 17}
+    with pytest.raises(PoseError, match=r"persons\.json: no joint of any person is labelled"):
+        load_coco(write(unlabelled), tmp_path, SIZE)
+    with pytest.raises(PoseError, match="no usable person"):
+        load_coco(write({"iscrowd": 1}), tmp_path, SIZE)
+
+
+def test_another_category_may_lack_what_a_person_has(write, tmp_path):
+    path = write({})
+    content = json.loads(path.read_text())
+    content["annotations"].append({"id": 8, "image_id": 1, "category_id": 3})
+    path.write_text(json.dumps(content))
+    assert load_coco(path, tmp_path, SIZE).person_ids.tolist() == [7]
+
+
+@pytest.mark.parametrize("categories", [[{"id": 0, "name": "person"}], [{"id": 2}], [{}], {"a": 1}])
+def test_the_category_person_must_be_1(categories, write, tmp_path):
+    path = write({})
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"categories": categories}))
+    with pytest.raises(PoseError, match=r"persons\.json: .*(category 1 is not|of 'categories')"):
+        load_coco(path, tmp_path, SIZE)
+
+
+@pytest.mark.parametrize("number", [0, -5, 2**62])
+def test_ids_are_any_numbers_of_64_bits(number, tmp_path):
+    images = [{"id": number, "file_name": "a.jpg", "width": 100.0, "height": 80}]
+    path = tmp_path / "persons.json"
+    people = [PERSON | {"id": -number, "image_id": number}]
+    path.write_text(json.dumps({"images": images, "annotations": people}))
+    samples = load_coco(path, tmp_path, SIZE)
+    assert (samples.image_ids.tolist(), samples.person_ids.tolist()) == ([number], [-number])
 
 
 def test_wrong_files_are_named(write, tmp_path):
@@ -174,8 +223,11 @@ def test_ids_that_stand_twice_are_named(write, tmp_path):
     path = write({})
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"images": 2 * content["images"]}))
-    with pytest.raises(PoseError, match=r"persons\.json: image id 1 stands twice in 'images'"):
+    with pytest.raises(PoseError, match=r"persons\.json: image id 1 stands twice"):
         load_coco(path, tmp_path, SIZE)
+
+
+IMAGE = {"id": 1, "file_name": "a", "width": 9, "height": 9}
 
 
 @pytest.mark.parametrize(
@@ -183,12 +235,17 @@ def test_ids_that_stand_twice_are_named(write, tmp_path):
     [
         ([], r"persons\.json: not a COCO annotation file \(no list 'images'\)"),
         ({"images": 1}, r"persons\.json: not a COCO annotation file"),
-        ({"images": []}, "no usable person"),
-        ({"images": [{"id": 1}]}, "record 0 of 'images': no 'width'"),
-        (
-            {"images": [{"id": 1, "file_name": "a", "width": 0, "height": 1}]},
-            "record 0 of 'images': an image of 0x1 pixels",
-        ),
+        ({"images": []}, "not a list of records of 'annotations' but null"),
+        ({"images": [], "annotations": {"0": {}}}, "of 'annotations' but object"),
+        ({"images": [], "annotations": []}, "no usable person"),
+        ({"images": [IMAGE | {"width": "3"}]}, "record 0 of 'images' .id 1.: width: .* '3' .text."),
+        ({"images": [IMAGE | {"width": 0}]}, "width: should be greater than 0, got 0"),
+        ({"images": [IMAGE | {"height": 1.5}]}, "height: 1.5 is not a whole number"),
+        ({"images": [IMAGE | {"file_name": None}]}, "file_name: should be a valid string"),
+        ({"images": [IMAGE | {"file_name": "a\0b"}]}, "file_name: "),
+        ({"images": [IMAGE | {"file_name": "\ud800"}]}, "file_name: "),
+        ({"images": [{"id": 1}]}, "record 0 of 'images' .id 1.: no 'file_name'"),
+        ({"images": [None]}, "record 0 of 'images': should be a valid dictionary, got None"),
     ],
 )
 def test_files_of_another_kind_are_named(content, message, tmp_path):
@@ -226,29 +283,34 @@ def test_boxes_that_hold_nothing_are_counted_and_left_out(detected, caplog):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"bbox": [1, 2, -3, 4]},
-            r"boxes\.json: record 1: box \[1, 2, -3, 4\] has a negative side",
-        ),
-        ({"bbox": [1, 2, 3]}, r"boxes\.json: record 1: not enough values"),
-        ({"score": float("nan")}, r"boxes\.json: record 1: a number that is not finite"),
-        ({"image_id": 4}, r"boxes\.json: record 1: image 4 is not in the annotations"),
+        ({"bbox": [1, 2, -3, 4]}, r"bbox: \[1.0, 2.0, -3.0, 4.0\] has a negative side"),
+        ({"bbox": [1, 2, 3]}, "bbox: 3 numbers, not x, y, width and height"),
+        ({"bbox": [1, 2, 3, "4"]}, r"bbox\[3\]: should be a valid number, got '4' \(text\)"),
+        ({"score": float("nan")}, "score: should be a finite number"),
+        ({"score": True}, "score: should be a valid number"),
+        ({"image_id": 4}, "image 4 is not in the annotations"),
+        ({"image_id": 1.0}, "image_id: should be a valid integer"),
+        ({"category_id": None}, "category_id: should be 1"),
     ],
 )
 def test_wrong_boxes_are_named(change, message, detected):
-    with pytest.raises(PoseError, match=message):
+    with pytest.raises(PoseError, match=rf"boxes\.json: record 1: .*{message}"):
         detected({}, change)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"joints": [[1, 2]] * 15}, "record 0: not 16 joints"),
-        ({"joints_vis": [1] * 15}, "record 0: not 16 joints"),
-        ({"scale": 0}, "record 0: scale 0 is not positive"),
-        ({"center": [1, float("nan")]}, "record 0: a number that is not finite"),
-        ({"center": [1]}, r"record 0: center \[1\] is not a point"),
-        ({"image": None}, "record 0: no name of an image"),
+        ({"joints": [[1, 2]] * 15}, "record 0: joints: .* at least 16 items"),
+        ({"joints": [[1, 2]] * 15 + [[1, "2"]]}, r"record 0: joints\[15\]\[1\]: .* '2' \(text\)"),
+        ({"joints_vis": [1] * 15}, "record 0: joints_vis: .* at least 16 items"),
+        ({"joints_vis": [0] * 16}, "no joint of any person is labelled"),
+        ({"joints_vis": [2] + [1] * 15}, r"record 0: joints_vis\[0\]: should be 0 or 1, got 2"),
+        ({"joints_vis": [-1] + [1] * 15}, r"record 0: joints_vis\[0\]: should be 0 or 1, got -1"),
+        ({"scale": 0}, "record 0: scale: should be greater than 0"),
+        ({"center": [1, float("nan")]}, r"record 0: center\[1\]: should be a finite number"),
+        ({"center": [1]}, "record 0: center: "),
+        ({"image": None}, "record 0: image: should be a valid string"),
     ],
 )
 def test_wrong_mpii_records_are_named(change, message, tmp_path):
@@ -258,7 +320,7 @@ def test_wrong_mpii_records_are_named(change, message, tmp_path):
     with pytest.raises(PoseError, match=message):
         load_mpii(path, tmp_path, SIZE)
     path.write_text(json.dumps({"persons": []}))
-    with pytest.raises(PoseError, match=r"valid\.json: not a list of persons"):
+    with pytest.raises(PoseError, match=r"valid\.json: not a list of records but object"):
         load_mpii(path, tmp_path, SIZE)
 
 

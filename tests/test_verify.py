@@ -11,9 +11,12 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
+from pose.config import experiment
 from pose.data import verify
 from pose.data.verify import main
 from pose.datasets import layout
+from pose.evaluation.score import check_truth
+from pose.support.errors import PoseError
 
 
 @pytest.fixture
@@ -95,6 +98,22 @@ def test_a_whole_set_must_have_the_published_number_of_persons(run, coco, monkey
     assert (status, report["problems"]) == (1, ["coco val: 80 persons, not 81"])
 
 
+@pytest.mark.parametrize("lacking", ["num_keypoints", "categories"])
+def test_what_only_the_score_needs_is_asked_for_before_a_training(run, coco, lacking):
+    path = coco / "annotations/person_keypoints_val2017.json"
+    content = json.loads(path.read_text())
+    if lacking == "categories":
+        del content[lacking]
+    for person in content["annotations"]:
+        person.pop(lacking, None)
+    path.write_text(json.dumps(content))
+    status, report = run("coco", coco)
+    (problem,) = report["problems"]
+    assert status == 1 and str(path) in problem and f"'{lacking}'" in problem
+    with pytest.raises(PoseError, match=f"'{lacking}'"):
+        check_truth(experiment("eeffpose-p0-order8", "coco", (256, 192)), coco)
+
+
 def test_detections_are_counted(run, coco, monkeypatch):
     path = coco / layout.DETECTIONS["val"]
     path.parent.mkdir()
@@ -114,10 +133,11 @@ def test_mpii_is_compared_with_its_ground_truth(run, mpii):
     assert report["ground_truth"] == {"persons": 264, "persons_that_differ": 2}
     path = mpii / "annot/gt_valid.mat"
     truth = loadmat(path)
-    savemat(path, {"pos_gt_src": np.roll(truth["pos_gt_src"], 1, axis=2)})
+    cut = {name: truth[name] for name in ("pos_gt_src", "jnt_missing", "headboxes_src")}
+    savemat(path, cut | {"pos_gt_src": np.roll(cut["pos_gt_src"], 1, axis=2)})
     status, report = run("mpii", mpii)
     assert status == 1 and "persons are others than in valid.json" in report["problems"][0]
-    savemat(path, {"pos_gt_src": truth["pos_gt_src"][..., 1:]})
+    savemat(path, {name: array[..., 1:] for name, array in cut.items()})
     _, report = run("mpii", mpii)
     assert report["problems"] == [f"{path}: 263 persons, but valid.json has 264"]
 

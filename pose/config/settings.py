@@ -24,6 +24,7 @@ from pose.config import presets
 from pose.config.model_sheet import row_of
 from pose.config.presets import Place
 from pose.support.errors import PoseError, nearest
+from pose.support.files import read_text
 
 Dataset = Literal["coco", "mpii", "synthetic"]
 Protocol = Literal["released", "controlled", "paper"]
@@ -296,10 +297,6 @@ def experiment(
 
 def read_experiment(text_or_file: str) -> Experiment:
     """An experiment from its JSON text, or from a file that holds it."""
-    text = text_or_file
-    if not text.lstrip().startswith("{"):
-        try:
-            text = Path(text_or_file).read_text()
-        except OSError as error:
-            raise PoseError(f"experiment {text_or_file}: {error.strerror}") from None
-    return parse(Experiment, text, "experiment")
+    if text_or_file.lstrip().startswith("{"):
+        return parse(Experiment, text_or_file, "experiment")
+    return parse(Experiment, read_text(Path(text_or_file)), f"experiment {text_or_file}")

@@ -19,11 +19,12 @@ import numpy as np
 
 from pose.data.image_decode import decode_image, orientation
 from pose.data.images import check_size, image_paths, read_bytes
-from pose.data.obtain.mpii_release import read_mat
 from pose.data.obtain.sources import DETECTED, Source, sources
 from pose.data.samples import Samples, open_split
 from pose.datasets import layout
 from pose.datasets.records import read_images
+from pose.evaluation.coco import Truth
+from pose.evaluation.pckh import read_ground_truth
 from pose.support.errors import PoseError, command
 from pose.support.progress import progress_bar
 
@@ -55,6 +56,8 @@ def verify(dataset: str, root: Path, workers: int) -> dict[str, Any]:
     if dataset == "mpii":
         _ground_truth(root, report)
     else:
+        if "val" in report["splits"]:
+            _scored_persons(root, report)
         _test_images(root, workers, report)
         report["detections"] = {}
         for source in sources():
@@ -85,6 +88,14 @@ def _split(
         "complete": found[1] == persons,
         "skipped": dict(samples.skipped),
     }
+
+
+def _scored_persons(root: Path, report: dict[str, Any]) -> None:
+    """Whether COCO's val persons can be scored against, which asks more than training does."""
+    try:
+        Truth.read(layout.ground_truth("coco", root))
+    except PoseError as error:
+        report["problems"].append(str(error))
 
 
 def _test_images(root: Path, workers: int, report: dict[str, Any]) -> None:
@@ -143,7 +154,7 @@ def _ground_truth(root: Path, report: dict[str, Any]) -> None:
     """Whether MPII's val persons are those that they will be scored against, in the same order."""
     path, problems = layout.ground_truth("mpii", root), report["problems"]
     try:
-        truth = np.atleast_3d(read_mat(path, "pos_gt_src")).transpose(2, 0, 1)
+        truth = read_ground_truth(path).joints
         samples = open_split("mpii", root, "val", ANY_SIZE)
     except PoseError as error:
         problems.append(str(error))
@@ -151,7 +162,7 @@ def _ground_truth(root: Path, report: dict[str, Any]) -> None:
     if len(truth) != len(samples):
         problems.append(f"{path}: {len(truth)} persons, but valid.json has {len(samples)}")
         return
-    differ = np.abs(truth - (samples.joints + 1)) > 0.5
+    differ = np.abs(truth - samples.joints) > 0.5
     differ = (differ.any(axis=2) & (samples.visible > 0)).sum(axis=1)
     report["ground_truth"] = {"persons": len(truth), "persons_that_differ": int((differ > 0).sum())}
     if strangers := int((differ > samples.visible.sum(axis=1) / 2).sum()):

@@ -2,12 +2,12 @@
 
 Each reader returns a :class:`Records`. What the data set's own rules leave out (crowds, persons
 without a labelled keypoint) leaves no trace; a record that cannot be used is counted by its
-reason; one that contradicts the format is a PoseError that names file and record.
+reason; one that contradicts the format (:mod:`pose.datasets.fields`) is a PoseError that names it.
 """
 
 from __future__ import annotations
 
-import math
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,19 @@ from typing import Any
 
 import numpy as np
 
+from pose.datasets.fields import (
+    PERSON,
+    Category,
+    Detection,
+    Image,
+    MpiiPerson,
+    Person,
+    ScoredImage,
+    checked,
+)
 from pose.datasets.keypoints import COCO, MPII
 from pose.support.errors import PoseError
 from pose.support.files import read_json
-
-PERSON = 1  # COCO's category
 
 NO_AREA = "box without area"
 OUTSIDE = "box outside the image"
@@ -44,7 +52,7 @@ class Unusable(Exception):
 
 def read_images(path: Path) -> Records:
     """The images of a COCO file: ``id`` (M,), ``name`` (M,) text, ``size`` (M, 2) width, height."""
-    return Records(_image_columns(path, _content(path)), {})
+    return Records(_image_columns(path, read_content(path)), {})
 
 
 def read_persons(path: Path) -> Records:
@@ -55,15 +63,13 @@ def read_persons(path: Path) -> Records:
     annotation's id, ``box`` (N, 4) x, y, width, height clipped, ``joints`` (N, 17, 2) float32
     pixels and ``visible`` (N, 17) float32, 0 or 1.
     """
-    content = _content(path)
+    content = read_content(path)
     images = _image_columns(path, content)
     sizes = dict(zip(images["id"].tolist(), images["size"].tolist(), strict=True))
-    people = _list(path, content.get("annotations", []), "'annotations'")
+    people = labelled(path, annotated(path, content, Person, sizes))
     (image_ids, persons, boxes, keypoints), skipped = _read(
         path, people, lambda record: _person(record, sizes)
     )
-    if (twice := _first_duplicate(persons)) is not None:
-        raise PoseError(f"{path}: annotation id {twice} stands twice")
     joints = np.array(keypoints, np.float32).reshape(-1, len(COCO), 3)
     columns = {
         "image": _rows(images["id"], np.array(image_ids, np.int64)),
@@ -78,23 +84,61 @@ def read_persons(path: Path) -> Records:
 
 
 def _person(record: dict[str, Any], sizes: Mapping[int, Sequence[int]]) -> tuple | None:
-    width, height = _known(sizes, record["image_id"])
-    keypoints = record["keypoints"]
-    if len(keypoints) != 3 * len(COCO):
-        raise ValueError(f"{len(keypoints)} keypoint values, not {3 * len(COCO)}")
-    _check_finite(record["bbox"], keypoints, [record["area"]])
-    if record["iscrowd"] or record["category_id"] != PERSON or max(keypoints) == 0:
+    if record["iscrowd"]:
         return None
+    if record["area"] == 0:
+        raise Unusable(NO_AREA)
+    width, height = sizes[record["image_id"]]
     x, y, w, h = record["bbox"]
     left, top = max(0, x), max(0, y)
     right = min(width - 1, left + max(0, w - 1))
     bottom = min(height - 1, top + max(0, h - 1))
-    if record["area"] <= 0:
-        raise Unusable(NO_AREA)
     if right < left or bottom < top:
         raise Unusable(OUTSIDE)
     box = left, top, right - left, bottom - top
-    return record["image_id"], record["id"], box, keypoints
+    return record["image_id"], record["id"], box, record["keypoints"]
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """A COCO file that has a list of images."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise PoseError(f"{path}: not a COCO annotation file (no list 'images')")
+    return content
+
+
+def image_ids(path: Path, content: dict[str, Any], form: type = ScoredImage) -> list[int]:
+    """The ids of a COCO file's images, each as ``form`` says; PoseError for one that is twice."""
+    ids = [image["id"] for image in checked(path, content["images"], form, where=" of 'images'")]
+    _no_duplicate(path, "image id", ids)
+    return ids
+
+
+def annotated(
+    path: Path, content: dict[str, Any], form: type, images: Mapping[int, Any] | set[int]
+) -> list[dict[str, Any]]:
+    """The persons of a COCO file, each as ``form`` says and in one of ``images``.
+
+    Where the file names categories, "person" must be 1, as it is for COCO.
+    """
+    if content.get("categories"):
+        categories = checked(path, content["categories"], Category, where=" of 'categories'")
+        names = {category["id"]: category.get("name") for category in categories}
+        if PERSON not in names or (names[PERSON] != "person" and "person" in names.values()):
+            known = reprlib.repr(names)
+            raise PoseError(f"{path}: category {PERSON} is not 'person' in {known}; renumber them")
+    records = content.get("annotations")
+    people = checked(path, records, form, images, " of 'annotations'", persons_only=True)
+    _no_duplicate(path, "annotation id", [person["id"] for person in people])
+    return people
+
+
+def labelled(path: Path, people: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those who have a labelled joint: its flag tells, not its place, nor ``num_keypoints``."""
+    found = [person for person in people if any(person["keypoints"][2::3])]
+    if people and not found:
+        raise PoseError(f"{path}: no joint of any person is labelled (all flags are 0)")
+    return found
 
 
 def read_detections(path: Path, images: Records) -> Records:
@@ -104,7 +148,7 @@ def read_detections(path: Path, images: Records) -> Records:
     ``score`` (N,) float32.
     """
     sizes = dict(zip(images["id"].tolist(), images["size"].tolist(), strict=True))
-    detections = _list(path, read_json(path), "boxes")
+    detections = checked(path, read_json(path), Detection, sizes, persons_only=True)
     (image_ids, boxes, scores), skipped = _read(
         path, detections, lambda record: _detection(record, sizes)
     )
@@ -115,14 +159,9 @@ def read_detections(path: Path, images: Records) -> Records:
     return Records({"image": rows[order], **columns}, skipped)
 
 
-def _detection(record: dict[str, Any], sizes: Mapping[int, Sequence[int]]) -> tuple | None:
-    width, height = _known(sizes, record["image_id"])
+def _detection(record: dict[str, Any], sizes: Mapping[int, Sequence[int]]) -> tuple:
+    width, height = sizes[record["image_id"]]
     x, y, w, h = record["bbox"]
-    _check_finite(record["bbox"], [record["score"]])
-    if w < 0 or h < 0:
-        raise ValueError(f"box {record['bbox']} has a negative side")
-    if record["category_id"] != PERSON:
-        return None
     if record["score"] < 0:
         raise Unusable(NEGATIVE_SCORE)
     if w == 0 or h == 0:
@@ -138,8 +177,11 @@ def read_mpii(path: Path) -> Records:
     Columns ``name`` (M,) of the images, ``image`` (N,) a row of them, ``center`` (N, 2), ``scale``
     (N,), ``joints`` (N, 16, 2) and ``visible`` (N, 16) float32.
     """
-    people = _list(path, read_json(path), "persons")
-    (names, centers, scales, joints, visible), skipped = _read(path, people, _mpii_person)
+    people = checked(path, read_json(path), MpiiPerson)
+    names = ("image", "center", "scale", "joints", "joints_vis")
+    (names, centers, scales, joints, visible), skipped = _read(
+        path, people, lambda record: tuple(record[name] for name in names)
+    )
     names, image = np.unique(np.array(names, str), return_inverse=True)
     columns = {
         "name": names,
@@ -149,68 +191,24 @@ def read_mpii(path: Path) -> Records:
         "joints": np.array(joints, float).reshape(-1, len(MPII), 2),
         "visible": np.array(visible, np.float32).reshape(-1, len(MPII)),
     }
+    if not columns["visible"].any():
+        raise PoseError(f"{path}: no joint of any person is labelled (joints_vis is 0)")
     return Records(columns, skipped)
 
 
-def _mpii_person(record: dict[str, Any]) -> tuple:
-    joints, visible, center = record["joints"], record["joints_vis"], record["center"]
-    if np.shape(joints) != (len(MPII), 2) or len(visible) != len(MPII):
-        raise ValueError(f"not {len(MPII)} joints")
-    if len(center) != 2:
-        raise ValueError(f"center {center} is not a point")
-    if not isinstance(record["image"], str):
-        raise ValueError("no name of an image")
-    _check_finite(center, [record["scale"]], *joints, visible)
-    if record["scale"] <= 0:
-        raise ValueError(f"scale {record['scale']} is not positive")
-    return record["image"], center, record["scale"], joints, visible
-
-
-def _content(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise PoseError(f"{path}: not a COCO annotation file (no list 'images')")
-    return content
-
-
 def _image_columns(path: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
-    (ids, names, widths, heights), _ = _read(path, content["images"], _image, " of 'images'")
-    if (twice := _first_duplicate(ids)) is not None:
-        raise PoseError(f"{path}: image id {twice} stands twice in 'images'")
+    ids, images = image_ids(path, content, Image), content["images"]
     return {
         "id": np.array(ids, np.int64),
-        "name": np.array(names, str),
-        "size": np.column_stack([widths, heights]).astype(np.int32),
+        "name": np.array([image["file_name"] for image in images], str),
+        "size": np.array([(image["width"], image["height"]) for image in images], np.int32),
     }
 
 
-def _image(record: dict[str, Any]) -> tuple:
-    width, height = record["width"], record["height"]
-    if width <= 0 or height <= 0:
-        raise ValueError(f"an image of {width}x{height} pixels")
-    return record["id"], record["file_name"], width, height
-
-
-def _list(path: Path, content: Any, what: str) -> list:
-    if not isinstance(content, list):
-        raise PoseError(f"{path}: not a list of {what}; is it the right file?")
-    return content
-
-
-def _known(sizes: Mapping[int, Sequence[int]], image: int) -> Sequence[int]:
-    if image not in sizes:
-        raise ValueError(f"image {image} is not in the annotations")
-    return sizes[image]
-
-
-def _check_finite(*numbers: Sequence[float]) -> None:
-    if not math.isfinite(sum(sum(part) for part in numbers)):  # as no sum with one such is
-        raise ValueError("a number that is not finite")
-
-
-def _first_duplicate(ids: Sequence[int]) -> int | None:
-    seen: set[int] = set()
-    return next((number for number in ids if number in seen or seen.add(number)), None)
+def _no_duplicate(path: Path, what: str, values: Sequence[Any]) -> None:
+    seen: set[Any] = set()
+    if twice := [value for value in values if value in seen or seen.add(value)]:
+        raise PoseError(f"{path}: {what} {twice[0]} stands twice")
 
 
 def _rows(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -220,19 +218,16 @@ def _rows(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _read(
-    path: Path, records: list, convert: Callable[[Any], tuple | None], where: str = ""
+    path: Path, records: list, convert: Callable[[Any], tuple | None]
 ) -> tuple[list[tuple], dict[str, int]]:
     """The columns of the converted records, those that are None left out; and the skipped."""
     rows, skipped = [], Counter()
-    for number, record in enumerate(records):
+    for record in records:
         try:
             row = convert(record)
         except Unusable as reason:
             skipped[str(reason)] += 1
             continue
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else error
-            raise PoseError(f"{path}: record {number}{where}: {reason}") from None
         if row is not None:
             rows.append(row)
     if not rows:

@@ -6,17 +6,19 @@ Andriluka et al., CVPR 2014; as HRNet and MPII's own evaluation compute it on gt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from pose.datasets.keypoints import MPII
+from pose.datasets.mat import numbers, read_mat
 from pose.support.errors import PoseError
 
 HEAD_SIZE = 0.6  # of the head box's diagonal
 NOT_COUNTED = ("pelvis", "thorax")
+COUNTED = np.array([name not in NOT_COUNTED for name in MPII.names])
 PARTS = {
     "head": ("head_top",),
     **{
@@ -37,33 +39,47 @@ class GroundTruth:
 
 def read_ground_truth(path: Path) -> GroundTruth:
     """The content of gt_valid.mat (1-based there)."""
-    content = _read_mat(path, "pos_gt_src", "jnt_missing", "headboxes_src")
-    joints, boxes = content["pos_gt_src"], content["headboxes_src"].astype(float)
-    persons = joints.shape[-1]
-    if (joints.shape, boxes.shape) != ((len(MPII), 2, persons), (2, 2, persons)):
-        raise PoseError(f"{path}: pos_gt_src is not 16 x 2 x persons")
-    return GroundTruth(
-        joints=joints.astype(float).transpose(2, 0, 1) - 1,
-        visible=content["jnt_missing"].T == 0,
-        head_sizes=HEAD_SIZE * np.linalg.norm(boxes[1] - boxes[0], axis=0),
+    content = read_mat(path)
+    joints, boxes, missing = (
+        numbers(path, content, name) for name in ("pos_gt_src", "headboxes_src", "jnt_missing")
     )
+    # A file of one person has lost the axis of persons.
+    joints, boxes = np.atleast_3d(joints), np.atleast_3d(boxes)
+    missing = missing[:, None] if missing.ndim == 1 else missing
+    persons = joints.shape[-1]
+    for name, array, shape in (
+        ("pos_gt_src", joints, (len(MPII), 2, persons)),
+        ("headboxes_src", boxes, (2, 2, persons)),
+        ("jnt_missing", missing, (len(MPII), persons)),
+    ):
+        if array.shape != shape:
+            raise PoseError(f"{path}: {name} has the shape {array.shape}, not {shape}")
+    if not np.isin(missing, (0, 1)).all():
+        joint, person = np.argwhere(~np.isin(missing, (0, 1)))[0]
+        value = f"{missing[joint, person]:g}"
+        raise PoseError(f"{path}: jnt_missing[{joint}, {person}] is {value}, not 0 or 1")
+    if missing[COUNTED].all():
+        raise PoseError(f"{path}: no joint of any person is annotated (jnt_missing is 1)")
+    sizes = HEAD_SIZE * np.linalg.norm(boxes[1] - boxes[0], axis=0)
+    if not sizes.all():
+        raise PoseError(f"{path}: the head box of person {np.argmin(sizes)} has no size")
+    return GroundTruth(joints.transpose(2, 0, 1) - 1, missing.T == 0, sizes)
 
 
 def read_predictions(path: Path) -> np.ndarray:
     """Joints (N, 16, 2), 0-based, of a pred.mat (1-based).
 
     It holds ``preds``, or ``pos_pred_src`` as MPII's own evaluation does: (N, 16, 2) as HRNet
-    writes it, (16, 2, N) as MPII does, or any other order of these axes; a third number of each
-    joint, its score, is left out.
+    writes it, (16, 2, N) as MPII does, or any other order of these axes; where two orders fit, in
+    this sequence. A third number of each joint, its score, is left out.
     """
-    content = _read_mat(path)
-    if not (found := [name for name in ("preds", "pos_pred_src") if name in content]):
-        raise PoseError(f"{path}: no variable preds")
-    array = content[found[0]]
-    for axes in ((0, 1, 2), (2, 0, 1), (2, 1, 0), (0, 2, 1)):
+    content = read_mat(path)
+    name = "pos_pred_src" if "preds" not in content and "pos_pred_src" in content else "preds"
+    array = np.atleast_3d(numbers(path, content, name))
+    for axes in ((0, 1, 2), (2, 0, 1), *permutations(range(3))):
         if array.ndim == 3 and array.transpose(axes).shape[1:] in ((len(MPII), 2), (len(MPII), 3)):
-            return array.transpose(axes)[..., :2].astype(float) - 1
-    raise PoseError(f"{path}: {found[0]} has the shape {array.shape}, not persons x 16 x 2")
+            return array.transpose(axes)[..., :2] - 1
+    raise PoseError(f"{path}: {name} has the shape {array.shape}, not persons x 16 x 2")
 
 
 def from_rows(joints: np.ndarray, rows: np.ndarray, persons: int) -> np.ndarray:
@@ -75,22 +91,6 @@ def from_rows(joints: np.ndarray, rows: np.ndarray, persons: int) -> np.ndarray:
             f"predictions of {len(rows)} persons, the ground truth has {persons}{first}"
         )
     return joints[np.argsort(rows)].astype(float)
-
-
-def _read_mat(path: Path, *names: str) -> dict[str, np.ndarray]:
-    try:
-        with open(path, "rb") as file:
-            content = loadmat(file)
-    except FileNotFoundError:
-        raise PoseError(f"{path}: No such file or directory") from None
-    except Exception as error:  # a torn or foreign file shows itself in many exception types
-        raise PoseError(f"{path}: not a MATLAB file ({error})") from None
-    for name in names:
-        if name not in content:
-            raise PoseError(f"{path}: no variable {name}")
-        if not np.issubdtype(content[name].dtype, np.number) or np.isnan(content[name]).any():
-            raise PoseError(f"{path}: {name} holds something other than numbers")
-    return content
 
 
 def normalised_distances(predictions: np.ndarray, truth: GroundTruth) -> np.ndarray:
@@ -109,19 +109,21 @@ def normalised_distances(predictions: np.ndarray, truth: GroundTruth) -> np.ndar
     return np.where(truth.visible, distance, np.nan)
 
 
-def pckh(predictions: np.ndarray, truth: GroundTruth) -> dict[str, float | dict[str, float]]:
+def pckh(predictions: np.ndarray, truth: GroundTruth) -> dict[str, float | dict[str, float | None]]:
     """PCKh in percent of ``predictions`` (N, 16, 2), 0-based pixels, row by row with ``truth``.
 
-    ``PCKh@0.5`` and ``PCKh@0.1`` are means over joints weighted by how often each is visible,
-    without pelvis and thorax; ``mean_unweighted`` is the plain mean over these 14 joints at 0.5,
-    and ``per_joint`` holds PCKh@0.5 of head to ankle, left and right averaged. The same two at
-    0.1 have ``@0.1`` in their names.
+    ``PCKh@0.5``, ``PCKh@0.1`` and ``PCKh@0.11`` are means over joints weighted by how often each is
+    visible, without pelvis and thorax. ``mean_unweighted`` is the plain mean over these joints at
+    0.5, and ``per_joint`` holds PCKh@0.5 of head to ankle, left and right averaged; joints that
+    nobody has are left out, a part of which nobody has any is None. The same two at 0.1 have
+    ``@0.1`` in their names. HRNet and its descendants print the number at 0.11 as "Mean@0.1".
     """
     distances = normalised_distances(predictions, truth)
-    strict, usual = (_at(threshold, distances, truth.visible) for threshold in (0.1, 0.5))
+    usual, strict, hrnet = (_at(limit, distances, truth.visible) for limit in (0.5, 0.1, 0.11))
     return {
         "PCKh@0.5": usual["mean"],
         "PCKh@0.1": strict["mean"],
+        "PCKh@0.11": hrnet["mean"],
         "per_joint": usual["per_joint"],
         "mean_unweighted": usual["unweighted"],
         "per_joint@0.1": strict["per_joint"],
@@ -131,13 +133,16 @@ def pckh(predictions: np.ndarray, truth: GroundTruth) -> dict[str, float | dict[
 
 def _at(threshold: float, distances: np.ndarray, visible: np.ndarray) -> dict[str, Any]:
     hits = distances <= threshold  # never for NaN
-    counted = np.array([name not in NOT_COUNTED for name in MPII.names])
-    joint = 100 * hits.sum(axis=0) / np.maximum(visible.sum(axis=0), 1)
-    named = dict(zip(MPII.names, joint, strict=True))
+    persons = visible.sum(axis=0)
+    share = {
+        name: 100 * found / of
+        for name, found, of in zip(MPII.names, hits.sum(axis=0), persons, strict=True)
+        if of
+    }
+    counted = [share[name] for name in share if name not in NOT_COUNTED]
+    parts = {part: [share[n] for n in names if n in share] for part, names in PARTS.items()}
     return {
-        "mean": float(100 * hits[:, counted].sum() / visible[:, counted].sum()),
-        "unweighted": float(joint[counted].mean()),
-        "per_joint": {
-            part: float(np.mean([named[name] for name in names])) for part, names in PARTS.items()
-        },
+        "mean": float(100 * hits[:, COUNTED].sum() / persons[COUNTED].sum()),
+        "unweighted": float(np.mean(counted)),
+        "per_joint": {part: float(np.mean(of)) if of else None for part, of in parts.items()},
     }

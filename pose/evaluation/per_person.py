@@ -38,7 +38,7 @@ def coco_persons(judge: Any) -> pd.DataFrame:
             rows.append(
                 {
                     "image_id": image["image_id"],
-                    "person_id": person,
+                    "person_id": annotation["own_id"],
                     "area": float(annotation["area"]),
                     "num_keypoints": annotation["num_keypoints"],
                     "oks": 0.0 if found is None else judge.ious[key][found, column[person]],

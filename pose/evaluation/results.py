@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from pose.datasets.fields import PERSON, Result, checked
 from pose.datasets.keypoints import COCO
 from pose.evaluation.oks import oks_nms, soft_oks_nms
 from pose.evaluation.predictions import Predictions
 from pose.support.errors import PoseError
 from pose.support.files import read_json
 
-PERSON = 1  # COCO's category
 NUMBERS = 3 * len(COCO)
+FIELDS = ("image_id", "category_id", "keypoints", "score", "bbox")
 
 
 def rescore(keypoint_scores: np.ndarray, box_scores: np.ndarray, threshold: float) -> np.ndarray:
@@ -99,38 +100,11 @@ def read_results(path: Path, image_ids: set[int]) -> list[dict[str, Any]]:
     content = read_json(path)
     if not isinstance(content, list) or not content:
         raise PoseError(f"{path}: not a list of COCO results, or an empty one")
-    results = []
-    for number, record in enumerate(content):
-        try:
-            results.append(_result(record, image_ids))
-        except KeyError as error:
-            raise PoseError(f"{path}: record {number} is not a COCO result (no {error})") from None
-        except (TypeError, ValueError) as error:
-            raise PoseError(f"{path}: record {number}: {error}") from None
+    results = [
+        {name: record[name] for name in FIELDS if record.get(name, []) != []}
+        for record in checked(path, content, Result, image_ids)
+    ]
     with_box = sum("bbox" in result for result in results)
     if with_box not in (0, len(results)):
         raise PoseError(f"{path}: only {with_box} of {len(results)} records have a 'bbox'")
     return results
-
-
-def _result(record: dict[str, Any], image_ids: set[int]) -> dict[str, Any]:
-    image, score, keypoints = record["image_id"], record["score"], record["keypoints"]
-    if type(image) is not int or image not in image_ids:
-        raise ValueError(f"image {image!r} is not annotated")
-    if record["category_id"] != PERSON:
-        raise ValueError(f"category {record['category_id']!r} is not {PERSON}, a person")
-    _require_numbers(keypoints, NUMBERS, f"x, y and score of {len(COCO)} keypoints")
-    _require_numbers([score], 1, "a score")
-    result = {"image_id": image, "category_id": PERSON, "keypoints": keypoints, "score": score}
-    if record.get("bbox", []) != []:
-        _require_numbers(record["bbox"], 4, "a box")
-        result["bbox"] = record["bbox"]
-    return result
-
-
-def _require_numbers(values: Any, count: int, what: str) -> None:
-    numbers = np.array(values, dtype=float)
-    if numbers.shape != (count,):
-        raise ValueError(f"not {what} ({count} numbers)")
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"{what}: a number that is not finite")

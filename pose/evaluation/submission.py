@@ -15,11 +15,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pose.datasets.records import image_ids, read_content
 from pose.evaluate import add_suppression
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import read_results, to_results
 from pose.support.errors import PoseError, command
-from pose.support.files import atomic, read_json
+from pose.support.files import atomic
 
 COUNTED = 20  # persons an image
 DECIMALS = 2  # of a pixel: far below what the score can see, and a third of the file
@@ -67,11 +68,7 @@ def _undated(name: str) -> zipfile.ZipInfo:
 
 def read_image_ids(path: Path) -> set[int]:
     """The images of image_info_test-dev2017.json."""
-    content = read_json(path)
-    try:
-        return {image["id"] for image in content["images"]}
-    except (KeyError, TypeError):
-        raise PoseError(f"{path}: not COCO's image_info_test-dev2017.json") from None
+    return set(image_ids(path, read_content(path)))
 
 
 @command
@@ -88,13 +85,13 @@ def main(argv: list[str] | None = None) -> None:
     add_suppression(parser.add_argument_group("suppression"))
     args = parser.parse_args(argv)
 
-    image_ids = read_image_ids(args.image_info)
+    listed = read_image_ids(args.image_info)
     results = to_results(
         Predictions.load(args.predictions), args.rescore_threshold, args.oks_nms, args.soft_oks_nms
     )
-    archive = write(results, image_ids, args.name, args.output_dir)
+    archive = write(results, listed, args.name, args.output_dir)
     images = len({result["image_id"] for result in results})
-    print(f"{archive}: persons on {images} of {len(image_ids)} images")
+    print(f"{archive}: persons on {images} of {len(listed)} images")
 
 
 if __name__ == "__main__":

@@ -24,14 +24,41 @@ REFUSED = {
 """How a system refuses to write: a full disk, a quota, a folder that is read-only."""
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; PoseError when it is absent or malformed."""
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8 or UTF-16, with or without a byte order mark.
+
+    PoseError when it is absent or in neither.
+    """
     try:
-        return json.loads(Path(path).read_bytes())
+        data = Path(path).read_bytes()
+        return data.decode(json.detect_encoding(data))  # it looks for marks and for zero bytes
     except OSError as error:
         raise PoseError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise PoseError(
+            f"{path}: not text in UTF-8 or UTF-16 (byte {error.start}: {error.reason});"
+            " unpack it or save it as UTF-8"
+        ) from None
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; PoseError when it is absent, malformed or has a key twice."""
+    text = read_text(path)
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        raise PoseError(f"{path}: JSON that is nested too deeply; is it the right file?") from None
     except ValueError as error:
         raise PoseError(f"{path}: not valid JSON ({error}); fetch or write it again") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {twice!r} stands twice in one object")
+    return content
 
 
 @contextmanager

@@ -8,7 +8,6 @@ counts as visible where it was annotated at all: the release's own flag says "no
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError, mat_struct
+from scipy.io.matlab import mat_struct
 
 from pose.datasets.keypoints import MPII
+from pose.datasets.mat import numbers, read_mat, variable
 from pose.support.errors import PoseError
 from pose.support.files import atomic
 
@@ -33,8 +32,11 @@ def convert(release: Path, ground_truth: Path, folder: Path) -> dict[str, int]:
     ``release`` is mpii_human_pose_v1_u12_1.mat, ``ground_truth`` gt_valid.mat. Raises PoseError
     when a person of the latter is not in the former.
     """
-    people = list(_people(read_mat(release, "RELEASE")))
-    val = _match(people, np.asarray(read_mat(ground_truth, "pos_gt_src"), float), ground_truth)
+    people = list(_people(release, variable(release, read_mat(release), "RELEASE")))
+    truth = np.atleast_3d(numbers(ground_truth, read_mat(ground_truth), "pos_gt_src"))
+    if truth.shape[:2] != (len(MPII), 2) or truth.ndim != 3:
+        raise PoseError(f"{ground_truth}: pos_gt_src has the shape {truth.shape}, not 16 x 2 x N")
+    val = _match(people, truth, ground_truth)
     val_images = {people[row]["image"] for row in val}
     splits = {
         "train": [person for person in people if person["image"] not in val_images],
@@ -46,41 +48,55 @@ def convert(release: Path, ground_truth: Path, folder: Path) -> dict[str, int]:
     return {name: len(persons) for name, persons in splits.items()}
 
 
-def read_mat(path: Path, variable: str) -> Any:
-    """A variable of a MATLAB file, structs as objects; PoseError when it cannot be had."""
-    try:
-        file = io.BytesIO(path.read_bytes())
-    except OSError as error:
-        raise PoseError(f"{path}: {error.strerror}") from None
-    try:
-        content = loadmat(file, struct_as_record=False, squeeze_me=True)
-    except (MatReadError, OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise PoseError(f"{path}: not a readable .mat file ({error}); fetch it again") from None
-    if variable not in content:
-        raise PoseError(f"{path}: no variable {variable} in it; is it the right file?")
-    return content[variable]
-
-
-def _people(release: mat_struct) -> Iterator[dict[str, Any]]:
+def _people(path: Path, release: mat_struct) -> Iterator[dict[str, Any]]:
     """The annotated persons of the training images, as HRNet's files describe them."""
-    for image, training in zip(
-        np.atleast_1d(release.annolist), np.atleast_1d(release.img_train), strict=True
-    ):
-        for person in _structs(image, "annorect") if training else ():
-            joints = np.zeros((len(MPII), 2))
-            for body in _structs(person, "annopoints"):
-                for point in _structs(body, "point"):
-                    joints[int(point.id)] = float(point.x), float(point.y)
-            place = _structs(person, "objpos")
-            if not joints.any() or not place:
-                continue
-            yield {
-                "image": str(image.image.name),
-                "center": [round(float(value), DIGITS) for value in (place[0].x, place[0].y)],
-                "scale": round(float(person.scale), DIGITS),
-                "joints": joints.round(DIGITS).tolist(),
-                "joints_vis": joints.any(axis=1).astype(int).tolist(),
-            }
+    images = _structs(release, "annolist")
+    training = np.atleast_1d(getattr(release, "img_train", ()))
+    if not images or len(images) != len(training):
+        raise PoseError(
+            f"{path}: RELEASE has {len(images)} images in annolist and {len(training)} marks in"
+            " img_train; fetch it again"
+        )
+    for row, image in enumerate(images):
+        for number, person in enumerate(_structs(image, "annorect") if training[row] else ()):
+            try:
+                record = _record(image, person)
+            except ValueError as error:
+                where = f"{path}: annolist {row}, annorect {number}"
+                raise PoseError(f"{where}: {error}; fetch it again") from None
+            if record:
+                yield record
+
+
+def _record(image: mat_struct, person: mat_struct) -> dict[str, Any] | None:
+    """A person as in HRNet's files; None without joints, or without a place and scale to crop."""
+    joints = np.zeros((len(MPII), 2))
+    for body in _structs(person, "annopoints"):
+        for point in _structs(body, "point"):
+            joint = _number(point, "id")
+            if joint not in range(len(MPII)):
+                raise ValueError(f"joint id {joint:g} is not one of 0 to {len(MPII) - 1}")
+            joints[int(joint)] = _number(point, "x"), _number(point, "y")
+    place = _structs(person, "objpos")
+    if not joints.any() or not place or not np.size(getattr(person, "scale", ())):
+        return None
+    name = getattr(getattr(image, "image", None), "name", None)
+    if not isinstance(name, str):
+        raise ValueError(f"image.name is {name!r}, not text")
+    return {
+        "image": name,
+        "center": [round(_number(place[0], axis), DIGITS) for axis in ("x", "y")],
+        "scale": round(_number(person, "scale"), DIGITS),
+        "joints": joints.round(DIGITS).tolist(),
+        "joints_vis": joints.any(axis=1).astype(int).tolist(),
+    }
+
+
+def _number(parent: mat_struct, name: str) -> float:
+    value = getattr(parent, name, None)
+    if not isinstance(value, int | float | np.number) or not np.isfinite(value):
+        raise ValueError(f"{name} is {value!r}, not a finite number")
+    return float(value)
 
 
 def _structs(parent: mat_struct, name: str) -> list[mat_struct]:
