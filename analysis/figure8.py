@@ -6,7 +6,6 @@ The paper's code: a line is solid with the MEMe backbone (else dotted), thick wi
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +17,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from analysis import reported, style
 from analysis.results import read_logs, score_of
+from pose.support import cli
 from pose.support.errors import PoseError, command
 
 REDS = {4: "#f0807a", 7: "#e0443e", 5: "#d01c2a", 8: "#8f0b1e"}
@@ -113,11 +113,11 @@ def _ends(logs: pd.DataFrame, column: str) -> list[tuple[float, float, str, str]
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis.figure8", description=__doc__)
+    parser = cli.parser("analysis.figure8", __doc__)
     parser.add_argument(
         "--logs", type=Path, nargs="+", required=True, help="<model>/seed<k>/training.jsonl"
     )
-    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
     options = parser.parse_args(arguments)
     style.save(draw(read_logs(options.logs)), options.output_dir, "figure8")
 

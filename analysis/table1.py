@@ -7,13 +7,13 @@ HTML have a row per order, with mean ± standard deviation where there are sever
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
 
 from analysis import reported, tables
 from analysis.results import PCKH, describe, is_full_coco, read_complexity, read_metrics
+from pose.support import cli
 from pose.support.errors import PoseError, command
 
 PROVENANCE = ["dataset", "input", "protocol", "evaluator"]
@@ -102,15 +102,15 @@ def _write_csv(table: pd.DataFrame, file: Path) -> None:
     scores = [column for column in table if column.startswith("measured")]
     runs = table.round(3).astype({**dict.fromkeys(scores, object), "seed": "Int64"})
     runs[scores] = runs[scores].where(runs[scores].notna(), tables.NOT_RUN)
-    runs.to_csv(file, index=False)
+    tables.write_csv(runs, file)
 
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis.table1", description=__doc__)
+    parser = cli.parser("analysis.table1", __doc__)
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
     parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
-    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
     options = parser.parse_args(arguments)
 
     metrics = read_metrics(options.metrics)
