@@ -7,7 +7,6 @@ for Table 3 the archive that goes to the server is named instead of a score.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +14,7 @@ import pandas as pd
 from analysis import reported, tables
 from analysis.results import PCKH, read_complexity, read_metrics, val_set
 from pose.config.model_sheet import FILE, Sheet, read_sheet, reconstructions
+from pose.support import cli
 from pose.support.errors import PoseError, command
 
 TITLES = {2: "COCO val2017", 3: "COCO test-dev2017", 4: "MPII val"}
@@ -121,7 +121,7 @@ def caption(number: int, table: pd.DataFrame) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis.comparison", description=__doc__)
+    parser = cli.parser("analysis.comparison", __doc__)
     parser.add_argument("number", type=int, choices=TITLES, help="of the paper's table")
     parser.add_argument("--metrics", type=Path, nargs="*", default=[], help="metrics_*.json")
     parser.add_argument(
@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
     parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
     options = parser.parse_args(arguments)
 
     submissions: dict[tuple[str, str], str] = {}
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
     name = f"table{options.number}"
     text = caption(options.number, table)
     tables.write(table, options.output_dir, name, f"Table {options.number}", text)
-    table.to_csv(options.output_dir / f"{name}.csv", index=False)
+    tables.write_csv(table, options.output_dir / f"{name}.csv")
 
 
 if __name__ == "__main__":

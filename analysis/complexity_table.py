@@ -7,7 +7,6 @@ why (``reported/complexity_reasons.csv``).
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +14,7 @@ import pandas as pd
 from analysis import reported, tables
 from analysis.results import read_complexity
 from pose.config.model_sheet import FILE, Sheet, read_sheet, reconstructions
+from pose.support import cli
 from pose.support.errors import PoseError, command
 
 TOLERANCE = 0.03
@@ -135,19 +135,17 @@ CAPTION = (
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.complexity_table", description=__doc__
-    )
+    parser = cli.parser("analysis.complexity_table", __doc__)
     parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
     parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
     options = parser.parse_args(arguments)
 
     table = cost_table(read_complexity(options.complexity), read_sheet(options.models))
     tables.write(summarise(table), options.output_dir, "complexity", "Complexity", CAPTION)
     columns = [*CASE, "reconstruction", "params", "gmacs", "gmacs_conv_linear", "table"]
     columns += ["printed_input", *PRINTED.values(), *(f"difference {q}" for q in PRINTED), "reason"]
-    table[columns].round(6).to_csv(options.output_dir / "complexity.csv", index=False)
+    tables.write_csv(table[columns].round(6), options.output_dir / "complexity.csv")
 
 
 if __name__ == "__main__":

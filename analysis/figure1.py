@@ -6,7 +6,6 @@ otherwise they have a panel of their own, so that numbers that may not be compar
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from textwrap import fill
 
@@ -27,6 +26,7 @@ from analysis.results import (
     score_of,
 )
 from pose.config.model_sheet import FILE, Sheet, read_sheet
+from pose.support import cli
 from pose.support.errors import PoseError, command
 
 COLOURS = {"small": "#9db4c8", "large": "#56616c", "ours": style.RED}
@@ -168,11 +168,11 @@ def _parameter_axis(axes: Axes) -> None:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis.figure1", description=__doc__)
+    parser = cli.parser("analysis.figure1", __doc__)
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
     parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
     parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
     options = parser.parse_args(arguments)
     figure = ap_against_params(
         read_metrics(options.metrics),

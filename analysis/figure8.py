@@ -5,7 +5,6 @@ Lines follow the paper's code (:mod:`analysis.ablation`). Runs of other seeds ar
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +25,7 @@ from analysis.ablation import (
 )
 from analysis.results import read_logs, score_of
 from pose.config.model_sheet import FILE, Sheet, read_sheet
+from pose.support import cli
 from pose.support.errors import PoseError, command
 
 DODGE = 1.9  # points between coincident learning rates: half a thin and half a thick line
@@ -93,12 +93,12 @@ def _warmup(axes: Axes, first_epoch: int) -> None:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis.figure8", description=__doc__)
+    parser = cli.parser("analysis.figure8", __doc__)
     parser.add_argument(
         "--logs", type=Path, nargs="+", required=True, help="<run>/seed<k>/training.jsonl"
     )
     parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
     options = parser.parse_args(arguments)
     figure = convergence_figure(read_logs(options.logs), read_sheet(options.models))
     style.save(figure, options.output_dir, "figure8")

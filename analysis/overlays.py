@@ -6,7 +6,6 @@ failures as they come.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import cv2
@@ -24,6 +23,7 @@ from pose.data.images import read_image
 from pose.data.samples import Samples, open_split
 from pose.datasets.keypoints import KeypointSet
 from pose.evaluation.predictions import Predictions
+from pose.support import cli
 from pose.support.errors import PoseError, command
 
 FEWEST_JOINTS = 8  # annotated ones, for the error to mean something
@@ -106,10 +106,15 @@ def _show_crop(
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis.overlays", description=__doc__)
+    parser = cli.parser("analysis.overlays", __doc__)
     parser.add_argument("--predictions", type=Path, required=True, help="predictions_gt.npz")
     parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True, help="a .png file")
+    parser.add_argument(
+        "--output",
+        type=cli.output_file(".png", ".jpg", ".svg", ".pdf"),
+        required=True,
+        help="a .png file",
+    )
     parser.add_argument("--dataset", choices=("coco", "synthetic", "mpii"), default="coco")
     options = parser.parse_args(arguments)
     any_size = 256, 192  # the boxes are not used

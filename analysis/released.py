@@ -6,7 +6,6 @@ so does a row that was evaluated on a part of the val set only.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pandas as pd
 from analysis import reported, tables
 from analysis.results import PCKH, read_metrics, val_set
 from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet
+from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.weights.published import checkpoints, published_file
 
@@ -124,10 +124,10 @@ def caption(table: pd.DataFrame) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis.released", description=__doc__)
+    parser = cli.parser("analysis.released", __doc__)
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
     parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
     options = parser.parse_args(arguments)
 
     metrics = read_metrics(options.metrics, "checkpoint")
@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     title = "Released checkpoints"
     tables.write(summarise(table), options.output_dir, "released", title, caption(table))
     numbers = _mark_not_run(table, table.round(3))
-    numbers.to_csv(options.output_dir / "released.csv", index=False)
+    tables.write_csv(numbers, options.output_dir / "released.csv")
 
 
 if __name__ == "__main__":

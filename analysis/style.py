@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -11,6 +12,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
+
+from pose.support.files import write_file
 
 RED, BLUE = "#c8102e", "#1f5fa8"
 INK, GREY, PALE = "#222222", "#7a7a7a", "#ececec"
@@ -50,16 +53,20 @@ plt.rcParams.update(
 
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write ``name.svg`` and ``name.png`` into ``folder``, then close the figure."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    _write(figure, folder / f"{name}.svg", metadata={"Date": None})
     save_png(figure, folder / f"{name}.png")
 
 
 def save_png(figure: Figure, path: Path, dpi: int = 200) -> None:
     """Write one PNG, then close the figure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    _write(figure, path, dpi=dpi)
     plt.close(figure)
+
+
+def _write(figure: Figure, path: Path, **options: object) -> None:
+    content = BytesIO()
+    figure.savefig(content, format=path.suffix[1:] or "png", **options)
+    write_file(path, content.getvalue())
 
 
 def spread(positions: Sequence[float], gap: float) -> np.ndarray:

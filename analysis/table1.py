@@ -7,7 +7,6 @@ HTML have a row per order, with mean ± standard deviation where there are sever
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +15,7 @@ from analysis import reported, tables
 from analysis.ablation import orders_of, with_orders
 from analysis.results import PCKH, describe, is_full_coco, read_complexity, read_metrics
 from pose.config.model_sheet import FILE, Sheet, read_sheet
+from pose.support import cli
 from pose.support.errors import PoseError, command
 
 PROVENANCE = ["dataset", "input", "protocol", "evaluator"]
@@ -114,16 +114,16 @@ def _write_csv(table: pd.DataFrame, file: Path) -> None:
     for kind, absent in (("measured", tables.NOT_RUN), ("paper", "-")):
         columns = [column for column in shown if column.startswith(kind)]
         shown[columns] = shown[columns].astype(object).fillna(absent)
-    shown.to_csv(file, index=False)
+    tables.write_csv(shown, file)
 
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis.table1", description=__doc__)
+    parser = cli.parser("analysis.table1", __doc__)
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
     parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
     parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
     options = parser.parse_args(arguments)
 
     metrics, sheet = read_metrics(options.metrics), read_sheet(options.models)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from pose.support.files import write_file
+
 NOT_RUN = "not run"
 SHADED = ("paper", "measured", "recomputed")
 MUTED = ("dataset", "input", "protocol", "evaluator", "reason")
@@ -23,10 +25,14 @@ def mean_and_spread(scores: pd.Series) -> str:
 
 def write(table: pd.DataFrame, folder: Path, name: str, title: str, note: str) -> None:
     """Write a table of text as ``name.md`` and ``name.html``; ``title`` and ``note`` caption it."""
-    folder.mkdir(parents=True, exist_ok=True)
     markdown = table.to_markdown(index=False, disable_numparse=True)
-    (folder / f"{name}.md").write_text(f"**{title}.** {note}\n\n{markdown}\n")
-    (folder / f"{name}.html").write_text(to_html(table, title, note))
+    write_file(folder / f"{name}.md", f"**{title}.** {note}\n\n{markdown}\n")
+    write_file(folder / f"{name}.html", to_html(table, title, note))
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table of numbers without its index."""
+    write_file(path, table.to_csv(index=False))
 
 
 def to_html(table: pd.DataFrame, title: str, note: str) -> str:

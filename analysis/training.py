@@ -6,7 +6,6 @@ what else it did; they belong to the report and to no result.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import style
 from analysis.results import read_performance
+from pose.support import cli
 from pose.support.errors import command
 
 PANELS = {
@@ -57,11 +57,11 @@ def training_figure(performance: pd.DataFrame) -> Figure:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis.training", description=__doc__)
+    parser = cli.parser("analysis.training", __doc__)
     parser.add_argument(
         "--logs", type=Path, nargs="+", required=True, help="<run>/seed<k>/performance.jsonl"
     )
-    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
     options = parser.parse_args(arguments)
     style.save(training_figure(read_performance(options.logs)), options.output_dir, "training")
 

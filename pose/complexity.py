@@ -30,6 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pose.models import create_model
+from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic, read_text
 
@@ -187,7 +188,7 @@ def _cases(args: argparse.Namespace) -> list[Case]:
 
 
 def _measured(cases: list[Case], workers: int) -> Iterator[dict[str, Any]]:
-    if workers == 1:
+    if workers <= 1:
         yield from map(measured, cases)
         return
     spawn = multiprocessing.get_context("spawn")
@@ -197,18 +198,18 @@ def _measured(cases: list[Case], workers: int) -> Iterator[dict[str, Any]]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pose.complexity", description=__doc__)
+    parser = cli.parser("pose.complexity", __doc__)
     parser.add_argument(
         "models", nargs="*", metavar="MODEL[@HxW]", help="a name of the model registry"
     )
     parser.add_argument("--input", metavar="HxW", help="such as 256x192, where MODEL has none")
-    parser.add_argument("--num-keypoints", type=int, default=17)
+    parser.add_argument("--num-keypoints", type=cli.whole(1, 10_000), default=17)
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE", help=f"more of them: a CSV of {', '.join(SHEET)}"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a model")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row a model")
-    parser.add_argument("--workers", type=int, default=1, help="processes that measure")
+    parser.add_argument("--csv", type=cli.output_file(), metavar="FILE", help="write a row a model")
+    parser.add_argument("--workers", type=cli.WORKERS, default=1, help="processes that measure")
     args = parser.parse_args(argv)
     if not (args.models or args.sheet):
         parser.error("name a MODEL or a --sheet")

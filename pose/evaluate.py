@@ -12,12 +12,11 @@ from typing import Any, get_args
 
 from pose.evaluation import coco, pckh, per_person
 from pose.evaluation.predictions import Predictions
-from pose.evaluation.results import read_results, to_records
+from pose.evaluation.results import add_suppression, read_results, to_records
+from pose.support import cli
 from pose.support.errors import PoseError, command
-from pose.support.files import atomic
+from pose.support.files import write_file
 from pose.support.fingerprint import code_of
-
-RESCORE_THRESHOLD, OKS_NMS = 0.2, 0.99  # as released
 
 
 def evaluate_coco(args: argparse.Namespace) -> dict[str, Any]:
@@ -72,26 +71,21 @@ def label(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def add_suppression(group: argparse._ArgumentGroup) -> None:
-    """The options that make results of raw predictions."""
-    group.add_argument("--rescore-threshold", type=float, default=RESCORE_THRESHOLD)
-    group.add_argument("--oks-nms", type=float, default=OKS_NMS, metavar="THRESHOLD")
-    group.add_argument("--soft-oks-nms", action="store_true", help="keep an image's best 20")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m pose.evaluate", description=__doc__)
+    result = cli.parser("pose.evaluate", __doc__)
     datasets = result.add_subparsers(dest="dataset", required=True)
     for name, evaluate in (("coco", evaluate_coco), ("mpii", evaluate_mpii)):
         sub = datasets.add_parser(name, help=evaluate.__doc__)
         sub.set_defaults(evaluate=evaluate, suffixes=(".json",) if name == "coco" else (".mat",))
         sub.add_argument("--predictions", type=Path, required=True)
         sub.add_argument("--json", action="store_true", help="print one JSON object")
-        sub.add_argument("--output", type=Path, help="write the JSON object to this file")
+        sub.add_argument(
+            "--output", type=cli.output_file(), help="write the JSON object to this file"
+        )
         sub.add_argument(
             "--per-person",
-            type=Path,
+            type=cli.output_file(".parquet"),
             metavar="FILE.parquet",
             help="write a row for each annotated person",
         )
@@ -126,8 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     metrics["made_from"] = origin
     text = json.dumps(metrics)
     if args.output:
-        with atomic(args.output) as temporary:
-            temporary.write_text(text + "\n")
+        write_file(args.output, text + "\n")
     print(text if args.json else _table(metrics))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any, get_args
 
 import yaml
 
 from pose.config import Dataset, experiment
+from pose.support import cli
 from pose.support.errors import PoseError, command
 
 
@@ -25,14 +25,14 @@ def overrides(texts: list[str]) -> dict[str, dict[str, Any]]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pose.experiment", description=__doc__)
+    parser = cli.parser("pose.experiment", __doc__)
     parser.add_argument("model", help="a name of config/models.tsv")
     parser.add_argument("--dataset", choices=get_args(Dataset), default="coco")
     parser.add_argument("--input", default="256x192", metavar="HxW")
     parser.add_argument("--protocol", default="released")
     parser.add_argument("--recipe", choices=("own", "common"), default="own")
     parser.add_argument("--numerics", choices=("reference", "fast"), help="default: the protocol's")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=cli.whole(0, 2**63 - 1), default=0)
     parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE")
     args = parser.parse_args(argv)
     try:

@@ -6,7 +6,6 @@ Writes raw predictions, before rescoring and suppression, which :mod:`pose.evalu
 
 from __future__ import annotations
 
-import argparse
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,8 @@ from pose.evaluation.predictions import Predictions
 from pose.models import create_model
 from pose.parallel.distributed import process_group, rank
 from pose.parallel.share import gather, own_share, raise_together
-from pose.support.device import select_device
+from pose.support import cli
+from pose.support.device import device_name, select_device
 from pose.support.errors import PoseError, command
 from pose.support.fingerprint import code_of
 from pose.support.progress import progress_bar
@@ -137,17 +137,17 @@ def _heatmaps(
 
 
 @command
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pose.infer", description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.parser("pose.infer", __doc__)
     parser.add_argument("--experiment", required=True, help="JSON text or file")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--split", choices=("val", "test-dev"), default="val")
     parser.add_argument("--detections", type=Path, help="detector boxes; default: ground truth")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--workers", type=int, default=0)
-    args = parser.parse_args()
+    parser.add_argument("--output", type=cli.output_file(), required=True)
+    parser.add_argument("--device", type=device_name, default="auto")
+    parser.add_argument("--workers", type=cli.WORKERS, default=0)
+    args = parser.parse_args(argv)
 
     experiment = read_experiment(args.experiment)
     about = read_about(args.weights)

@@ -7,7 +7,6 @@ COCO results that name their image. The checkpoint is a file that pose.train or
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,9 +30,10 @@ from pose.datasets.keypoints import KEYPOINT_SETS
 from pose.evaluation.results import rescore
 from pose.infer import BATCH_SIZE, predict_batches
 from pose.models import create_model
-from pose.support.device import select_device
+from pose.support import cli
+from pose.support.device import device_name, select_device
 from pose.support.errors import PoseError, command, nearest
-from pose.support.files import atomic, read_json
+from pose.support.files import read_json, write_file
 from pose.weights import catalogue, fetch, load_published, read_state_dict
 from pose.weights.about import read_about
 from pose.weights.file import load_weights
@@ -201,7 +201,7 @@ def predict_photos(
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pose.predict", description=__doc__)
+    parser = cli.parser("pose.predict", __doc__)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--checkpoint", required=True, help="a file or a published name")
     parser.add_argument(
@@ -210,8 +210,8 @@ def main(argv: list[str] | None = None) -> None:
         metavar="B.json",
         help='people: {"photo.jpg": [[x, y, width, height], ...]}; default: the whole image',
     )
-    parser.add_argument("--output-dir", type=Path, default=Path("predictions"))
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--output-dir", type=cli.output_folder, default=Path("predictions"))
+    parser.add_argument("--device", type=device_name, default="auto")
     args = parser.parse_args(argv)
 
     if twice := {path.stem for path in args.images if _stems(args.images).count(path.stem) > 1}:
@@ -226,10 +226,10 @@ def main(argv: list[str] | None = None) -> None:
         for result in results:
             if result["image"] == name:
                 draw_skeleton(photo, np.reshape(result["keypoints"], (-1, 3)), keypoints)
-        with atomic(args.output_dir / f"{Path(name).stem}_pose.jpg") as temporary:
-            cv2.imwrite(str(temporary), photo)
-    with atomic(args.output_dir / "predictions.json") as temporary:
-        temporary.write_text("[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n")
+        drawn = cv2.imencode(".jpg", photo)[1].tobytes()
+        write_file(args.output_dir / f"{Path(name).stem}_pose.jpg", drawn)
+    lines = "[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n"
+    write_file(args.output_dir / "predictions.json", lines)
     print(f"{len(results)} people on {len(photos)} images: {args.output_dir}/predictions.json")
 
 

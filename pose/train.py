@@ -8,7 +8,6 @@ of (seed, epoch, step, sample), so an interrupted training goes on as if it had 
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import signal
 import sys
@@ -25,17 +24,18 @@ from torch import nn
 from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
+from pose.datasets.identity import annotation_hashes
 from pose.evaluation.score import check_truth, score
 from pose.infer import predict
 from pose.models import create_model
 from pose.parallel import distributed
-from pose.support.device import select_device
+from pose.support import cli
+from pose.support.device import device_name, select_device
 from pose.support.errors import command
 from pose.support.files import atomic
 from pose.support.lock import Lock
 from pose.training.checkpoint import OUTPUTS
 from pose.training.faults import explained
-from pose.training.identity import annotation_hashes
 from pose.training.trainer import Trainer
 from pose.weights import initialise
 
@@ -103,28 +103,39 @@ def held(run_dir: Path, wait: bool) -> Iterator[None]:
 
 
 @command
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pose.train", description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.parser("pose.train", __doc__)
     parser.add_argument("--experiment", required=True, help="JSON text or file")
     parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--run-dir", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True, help="output: the best epoch's")
+    parser.add_argument("--run-dir", type=cli.output_folder, required=True)
+    parser.add_argument(
+        "--weights", type=cli.output_file(), required=True, help="output: the best epoch's"
+    )
     # torchrun takes --log for one of its own options.
     parser.add_argument(
-        "--training-log", "--log", type=Path, required=True, help="output: one JSON line an epoch"
+        *("--training-log", "--log"),
+        type=cli.output_file(),
+        required=True,
+        help="output: one JSON line an epoch",
     )
-    parser.add_argument("--performance", type=Path, help="output: loss, speed and memory")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--workers", type=int, default=0, help="loader processes of each trainer")
-    parser.add_argument("--checkpoint-minutes", type=float, default=10, help="time between two")
+    parser.add_argument(
+        "--performance", type=cli.output_file(), help="output: loss, speed and memory"
+    )
+    parser.add_argument("--device", type=device_name, default="auto")
+    parser.add_argument(
+        "--workers", type=cli.WORKERS, default=0, help="loader processes of each trainer"
+    )
+    parser.add_argument(
+        "--checkpoint-minutes", type=cli.MINUTES, default=10, help="time between two"
+    )
     parser.add_argument(
         "--tensorboard", action="store_true", help="also log in RUN_DIR/tensorboard"
     )
     parser.add_argument("--wait", action="store_true", help="for another trainer of the same run")
     parser.add_argument(
-        "--timeout-minutes", type=float, default=10, help="for a process that does not answer"
+        "--timeout-minutes", type=cli.MINUTES, default=10, help="for a process that does not answer"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
 
     experiment = read_experiment(args.experiment)
     device = select_device(args.device)

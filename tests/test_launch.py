@@ -95,3 +95,11 @@ def test_slurms_choice_of_gpus_is_left_alone(launch, tmp_path):
 def test_a_job_without_gpus_takes_no_lock(launch, tmp_path):
     assert launch(0, "cpu", 0).wait() == 0
     assert not (tmp_path / "locks").exists()
+
+
+def test_locks_that_other_users_could_take_are_not_used(launch, tmp_path):
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks").chmod(0o777)
+    _, errors = launch(1, "x", 0).communicate()
+    assert errors.startswith(f"error: other users may write to {tmp_path}/locks; chmod 700 it or")
+    assert errors.count("\n") == 1

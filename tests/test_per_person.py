@@ -9,8 +9,7 @@ from pose.datasets.keypoints import MPII
 from pose.evaluate import main
 from pose.evaluation.coco import Truth, evaluate, run
 from pose.evaluation.pckh import NOT_COUNTED, pckh, read_ground_truth, read_predictions
-from pose.evaluation.per_person import coco_persons, mpii_persons, write
-from pose.support.errors import PoseError
+from pose.evaluation.per_person import coco_persons, mpii_persons
 
 
 @pytest.mark.parametrize("first_id", [1, 0, -(2**40)])
@@ -46,5 +45,6 @@ def test_the_command_writes_a_columnar_file(test_data, tmp_path, capsys):
     persons = pd.read_parquet(tmp_path / "persons.parquet")
     assert list(persons.columns) == ["row", "head_size", *MPII.names]
     assert len(persons) == 2958
-    with pytest.raises(PoseError, match="parquet"):
-        write(persons, tmp_path / "persons.csv")
+    with pytest.raises(SystemExit):
+        main(["mpii", *files, "--per-person", str(tmp_path / "persons.csv")])
+    assert "persons.csv does not end in .parquet" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from pose.bench import ap, decoding, gemm, inference, loading, training, workflow
 from pose.bench.measure import Row, Settings, machine, record
+from pose.support import cli
 from pose.support.errors import PoseError, command, nearest
 from pose.support.files import atomic
 
@@ -62,13 +62,13 @@ def _number(value: float | None) -> str:
 
 
 @command
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pose.bench", description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.parser("pose.bench", __doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--output-dir", type=Path, default=Path("results/bench"))
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--output-dir", type=cli.output_folder, default=Path("results/bench"))
+    parser.add_argument("--repeats", type=cli.whole(1, 1000), default=5)
     parser.add_argument("--quick", action="store_true", help="smallest sizes: only to see it work")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     for name in args.names:
         if name not in BENCHMARKS:
             raise PoseError(f"unknown benchmark {name!r}{nearest(name, BENCHMARKS)}")

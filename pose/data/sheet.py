@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import cv2
@@ -15,8 +14,9 @@ from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
 from pose.data.drawing import draw_skeleton
 from pose.data.samples import open_split
+from pose.support import cli
 from pose.support.errors import PoseError, command
-from pose.support.files import atomic
+from pose.support.files import write_file
 from pose.targets.heatmap import gaussian_targets
 
 CELL = 256  # pixels of height that a crop is drawn with
@@ -102,28 +102,32 @@ def _page(cells: list[np.ndarray], title: str) -> np.ndarray:
 
 
 def _write(image: np.ndarray, text: str, at: tuple[int, int], size: float) -> None:
+    text = text.encode("ascii", "replace").decode()  # what OpenCV has letters for
     cv2.putText(image, text, at, FONT, size, INK, 1, cv2.LINE_AA)
 
 
 @command
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pose.data.sheet", description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.parser("pose.data.sheet", __doc__)
     parser.add_argument("--experiment", required=True, help="JSON text or file")
     parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True, help="a .png or .jpg file")
+    parser.add_argument(
+        "--output", type=cli.output_file(), required=True, help="a .png or .jpg file"
+    )
     parser.add_argument("--dataset", help="default: the experiment's")
     parser.add_argument("--split", choices=["train", "val"], default="train")
-    parser.add_argument("--samples", type=int, default=16)
-    parser.add_argument("--epoch", type=int, default=0)
-    args = parser.parse_args()
+    parser.add_argument("--samples", type=cli.whole(1, 1000), default=16)
+    parser.add_argument("--epoch", type=cli.whole(-1_000_000, 1_000_000), default=0)
+    args = parser.parse_args(argv)
 
     experiment = read_experiment(args.experiment)
     if args.dataset not in (None, experiment.dataset):
         raise PoseError(f"the experiment is on {experiment.dataset}, not on {args.dataset}")
+    kind = args.output.suffix or ".png"
+    if not cv2.haveImageWriter(f"sheet{kind}"):
+        raise PoseError(f"{args.output}: cannot be written as an image; use .png or .jpg")
     sheet = contact_sheet(experiment, args.data_root, args.split, args.samples, args.epoch)
-    with atomic(args.output) as path:
-        if not cv2.haveImageWriter(str(path)) or not cv2.imwrite(str(path), sheet):
-            raise PoseError(f"{args.output}: cannot be written as an image; use .png or .jpg")
+    write_file(args.output, cv2.imencode(kind, sheet)[1].tobytes())
 
 
 if __name__ == "__main__":

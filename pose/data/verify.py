@@ -6,7 +6,6 @@ those of the published sets. Exits with status 1 when something is wrong.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -25,6 +24,7 @@ from pose.datasets import layout
 from pose.datasets.records import read_images
 from pose.evaluation.coco import Truth
 from pose.evaluation.pckh import read_ground_truth
+from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.progress import progress_bar
 
@@ -141,7 +141,7 @@ def _decode_all(
         return "", turned
 
     faults, all_turned = [], 0
-    with ThreadPoolExecutor(workers) as pool, progress_bar(name, len(paths)) as advance:
+    with ThreadPoolExecutor(workers or 1) as pool, progress_bar(name, len(paths)) as advance:
         for problem, turned in pool.map(check, range(len(paths))):
             advance(1)
             all_turned += turned
@@ -217,13 +217,15 @@ def show(report: dict[str, Any]) -> None:
 
 
 @command
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pose.data.verify", description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.parser("pose.data.verify", __doc__)
     parser.add_argument("dataset", choices=["coco", "mpii"])
     parser.add_argument("--root", type=Path, help="folder; default: data/DATASET")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="decoding threads")
+    parser.add_argument(
+        "--workers", type=cli.WORKERS, default=os.cpu_count(), help="decoding threads"
+    )
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
 
     report = verify(args.dataset, args.root or Path("data", args.dataset), args.workers)
     if args.json:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import zipfile
 import zlib
@@ -19,18 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from pose.datasets.records import Records
+from pose.support.cache_folder import cache_folder
 from pose.support.errors import PoseError
 from pose.support.files import atomic
 from pose.support.fingerprint import code_of
 
 SMALL = 4_000_000  # bytes; below, parsing takes a blink
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-
-
-def cache_folder() -> Path:
-    """``annotations`` below ``$POSE_CACHE``, ``$XDG_CACHE_HOME/pose`` or ``~/.cache/pose``."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pose"
-    return Path(os.environ.get("POSE_CACHE") or home) / "annotations"
 
 
 def cached(read: Callable[[Path], Records], path: Path, also: bytes = b"") -> Records:
@@ -44,7 +38,7 @@ def cached(read: Callable[[Path], Records], path: Path, also: bytes = b"") -> Re
         return read(path)
     how = code_of("pose.datasets.records").fingerprint + read.__name__
     what = hashlib.sha256(how.encode() + checksum(path).encode() + also).hexdigest()[:24]
-    store = cache_folder() / f"{path.stem}-{what}.npz"
+    store = cache_folder("annotations") / f"{path.stem}-{what}.npz"
     try:
         return _load(store)
     except (FileNotFoundError, NotADirectoryError):
@@ -64,7 +58,7 @@ def checksum(path: Path) -> str:
     status = path.stat()
     identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     identity = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
-    note = cache_folder() / f"{path.stem}-{identity}.sha256"
+    note = cache_folder("annotations") / f"{path.stem}-{identity}.sha256"
     try:
         known = note.read_text()
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ import pandas as pd
 
 from pose.datasets.keypoints import MPII
 from pose.evaluation.pckh import GroundTruth, normalised_distances
-from pose.support.errors import PoseError
-from pose.support.files import atomic
+from pose.support.files import write_file
 
 
 def coco_persons(judge: Any) -> pd.DataFrame:
@@ -61,7 +61,6 @@ def mpii_persons(predictions: np.ndarray, truth: GroundTruth) -> pd.DataFrame:
 
 def write(persons: pd.DataFrame, path: Path) -> None:
     """A Parquet file."""
-    if path.suffix != ".parquet":
-        raise PoseError(f"{path}: the results per person are a .parquet file")
-    with atomic(path) as temporary:
-        persons.to_parquet(temporary, index=False)
+    content = BytesIO()
+    persons.to_parquet(content, index=False)
+    write_file(path, content.getvalue())

@@ -48,8 +48,9 @@ class Predictions:
     def save(self, path: Path) -> None:
         """Write an ``.npz`` file."""
         arrays = asdict(self) | {"about": json.dumps(self.about)}
-        with atomic(path) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **arrays)
+        # By an open file, because numpy appends .npz to another name.
+        with atomic(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Predictions:

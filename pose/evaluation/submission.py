@@ -7,7 +7,6 @@ server counts no more.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import zipfile
@@ -16,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pose.datasets.records import image_ids, read_content
-from pose.evaluate import add_suppression
 from pose.evaluation.predictions import Predictions
-from pose.evaluation.results import read_results, to_results
+from pose.evaluation.results import add_suppression, read_results, to_results
+from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic
 
@@ -73,15 +72,13 @@ def read_image_ids(path: Path) -> set[int]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m pose.evaluation.submission", description=__doc__
-    )
+    parser = cli.parser("pose.evaluation.submission", __doc__)
     parser.add_argument("--predictions", type=Path, required=True, help=".npz of pose.infer")
     parser.add_argument(
         "--image-info", type=Path, required=True, help="image_info_test-dev2017.json"
     )
     parser.add_argument("--name", required=True, help="the method's name in the files' names")
-    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
     add_suppression(parser.add_argument_group("suppression"))
     args = parser.parse_args(argv)
 

@@ -11,36 +11,43 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from pose.support.cache_folder import cache_folder
 from pose.support.errors import PoseError
-from pose.support.files import atomic
+from pose.support.files import OTHERS_MAY_WRITE, atomic, own_folder
 
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared", "-Wno-psabi")
 
 
 @cache
 def library(source: Path) -> ctypes.CDLL | None:
-    """The compiled source, or None, after one line on stderr, where it cannot be compiled.
+    """The compiled source, or None, after one line on stderr, where there is no way to it.
 
-    It lies in ``kernels`` below ``$POSE_CACHE``, ``$XDG_CACHE_HOME/pose`` or ``~/.cache/pose``,
-    under a name made of source, compiler and CPU.
+    It lies in ``kernels`` below the cache folder, under a name made of source, compiler and CPU.
+    Code that another user may have written is not loaded.
     """
     compiler = os.environ.get("CC", "cc")
     key = "\0".join([source.read_text(), compiler, *FLAGS, _cpu()])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pose"
-    folder = Path(os.environ.get("POSE_CACHE") or home) / "kernels"
-    target = folder / f"{source.stem}-{digest}.so"
     try:
+        folder = own_folder(cache_folder("kernels"), "set POSE_CACHE to a folder of yours")
+        target = folder / f"{source.stem}-{digest}.so"
         if not target.exists():
             with atomic(target) as partial:
                 command = [compiler, *FLAGS, str(source), "-o", str(partial)]
                 subprocess.run(command, check=True, capture_output=True, text=True)
+                partial.chmod(0o700)
+        status = target.lstat()
+        if status.st_uid != os.geteuid() or status.st_mode & OTHERS_MAY_WRITE:
+            raise PoseError(f"other users may write to {target}; remove it")
         return ctypes.CDLL(str(target))
     except (PoseError, OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
+        ours = isinstance(error, PoseError)
+        what = "is not loaded" if ours else "could not be compiled"
+        remedy = "" if ours else "; install a C compiler such as gcc"
         print(
-            f"{source.name} could not be compiled ({reason.splitlines()[0]}): training on this CPU"
-            " takes PyTorch's slower operators; install a C compiler such as gcc",
+            f"{source.name} {what} ({reason.splitlines()[0]}): training on this CPU takes"
+            f" PyTorch's slower operators{remedy}",
             file=sys.stderr,
         )
         return None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from pose import weights
+from pose.support import cli
 from pose.support.errors import command
 from pose.weights.download import cached_path
 
 
 @command
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pose.weights", description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.parser("pose.weights", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="names, models and whether each file is in the cache")
     fetching = actions.add_parser("fetch", help="download and verify; prints each path")
@@ -21,8 +19,10 @@ def main() -> None:
     )
     converting = actions.add_parser("convert", help="write a checkpoint as pose.infer reads it")
     converting.add_argument("--name", required=True, help="a name of the list")
-    converting.add_argument("--output", required=True, type=Path, metavar="FILE.safetensors")
-    args = parser.parse_args()
+    converting.add_argument(
+        "--output", required=True, type=cli.output_file(), metavar="FILE.safetensors"
+    )
+    args = parser.parse_args(argv)
 
     if args.action == "list":
         for name, file in weights.catalogue().items():

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pose.support.cache_folder import cache_folder
 from pose.support.download import Transfers, download
 from pose.support.errors import PoseError
 from pose.weights.published import published_file
@@ -44,5 +45,5 @@ def fetch(name: str, cache: Path | None = None, base_url: str | None = None) -> 
 
 def cached_path(name: str, cache: Path | None = None) -> Path:
     """Where the published file of that name lies, or is to be placed by hand."""
-    home = Path("~/.cache/pose/weights").expanduser()
-    return Path(cache or os.environ.get("POSE_CACHE") or home) / f"{name}.pth"
+    folder = cache or os.environ.get("POSE_CACHE") or cache_folder("weights")
+    return Path(folder) / f"{name}.pth"

@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pose.support.errors import PoseError, command
+from pose.support.files import own_folder
 from pose.support.lock import Lock
 
 
@@ -63,7 +64,8 @@ def take(count: int) -> list[str]:
 
 def _lock_folder() -> Path:
     default = Path(tempfile.gettempdir(), f"pose-gpu-locks-{os.getuid()}")
-    return Path(os.environ.get("POSE_GPU_LOCKS", default))
+    folder = Path(os.environ.get("POSE_GPU_LOCKS", default))
+    return own_folder(folder, "let POSE_GPU_LOCKS name a folder of yours")
 
 
 def program(gpus: int) -> list[str]:

@@ -6,7 +6,6 @@ Every file is checked against the published checksum; SHA256SUMS at the root not
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import re
@@ -21,6 +20,7 @@ from pose.data.obtain.archives import ELSEWHERE, extract_files, extract_folder
 from pose.data.obtain.mpii_release import convert
 from pose.data.obtain.sources import DETECTED, Source, part, parts_of
 from pose.datasets import layout
+from pose.support import cli
 from pose.support.download import Transfers, download
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic, read_json
@@ -161,8 +161,8 @@ def _check_by_hand(root: Path, files: list[Source]) -> None:
 
 
 @command
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pose.data.obtain", description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.parser("pose.data.obtain", __doc__)
     parser.add_argument("dataset", choices=list(DEFAULT_PARTS))
     parser.add_argument("--root", type=Path, help="folder; default: data/DATASET")
     parser.add_argument(
@@ -174,9 +174,9 @@ def main() -> None:
             for dataset, default in DEFAULT_PARTS.items()
         ),
     )
-    parser.add_argument("--connections", type=int, default=4, help="files at a time")
+    parser.add_argument("--connections", type=cli.whole(1, 1000), default=4, help="files at a time")
     parser.add_argument("--unpack", action="store_true", help="unpack the zip archives of images")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
 
     root = args.root or Path("data", args.dataset)
     parts = args.parts or DEFAULT_PARTS[args.dataset]

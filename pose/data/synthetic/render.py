@@ -15,7 +15,6 @@ images leave the earlier ones as they were.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections.abc import Iterator
@@ -31,7 +30,9 @@ from pose.config import Frozen, Probability, parse
 from pose.data.synthetic.canvas import Canvas, Capsule, RoundedPolygon, Texture, hsv
 from pose.data.synthetic.figure_drawing import LABELS_PER_PERSON, Figure, sample_figure
 from pose.datasets.keypoints import COCO
+from pose.support import cli
 from pose.support.errors import PoseError, command
+from pose.support.files import writing
 
 SPLITS = ("train", "val")
 DETECTIONS = "person_detections_val2017.json"
@@ -301,13 +302,16 @@ def write_dataset(folder: Path, settings: SyntheticSettings) -> str:
 
 
 @command
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Render people and write them as COCO keypoints.")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write or replace")
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.parser("pose.data.synthetic", "Render people and write them as COCO keypoints.")
+    parser.add_argument(
+        "--output", type=cli.output_folder, required=True, help="folder to write or replace"
+    )
     parser.add_argument("--settings", default="{}", help="JSON of SyntheticSettings")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     settings = parse(SyntheticSettings, arguments.settings, "synthetic settings")
-    print(write_dataset(arguments.output, settings))
+    with writing(arguments.output):
+        print(write_dataset(arguments.output, settings))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,193 @@
+"""Every command as a good citizen: wrong options, full disks, closed pipes, no home.
+
+The commands are found by their ``main``: a new one is part of it, and asks for a row in ARGUMENTS.
+"""
+
+import ast
+import importlib
+import json
+import os
+import resource
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from forked import forked
+from test_analysis import complexity as complexity  # a fixture
+from test_analysis import write_log, write_metrics
+
+ROOT = Path(__file__).parent.parent
+
+
+def commands() -> dict[str, str]:
+    """The name that users type -> the module of each command."""
+    found = {}
+    for path in [*ROOT.glob("pose/**/*.py"), *ROOT.glob("analysis/*.py")]:
+        tree = ast.parse(path.read_text())
+        if any(getattr(node, "name", "") == "main" for node in tree.body):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[module.removesuffix(".__main__")] = module
+    return found
+
+
+COMMANDS = commands()
+ARGUMENTS = {
+    "analysis.comparison": "2 --complexity {complexity} --models {sheet} --output-dir {out}",
+    "analysis.complexity_table": "--complexity {measured} --models {sheet} --output-dir {out}",
+    "analysis.figure1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
+    "analysis.figure8": "--logs {log} --output-dir {out}",
+    "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
+    " --output {out}/overlays.png",
+    "analysis.released": "--metrics {released} --output-dir {out}",
+    "analysis.table1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
+    "analysis.training": "--logs {performance} --output-dir {out}",
+    "pose.bench": "decoding --quick --repeats 1 --output-dir {out}",
+    "pose.complexity": "shufflenetv2 --input 64x64 --csv {out}/complexity.csv",
+    "pose.data.obtain": "coco --parts val2017 --root {out}/coco",
+    "pose.data.sheet": "--experiment {experiment} --data-root {data} --samples 1"
+    " --output {out}/sheet.png",
+    "pose.data.synthetic": "--settings {settings} --output {out}/people",
+    "pose.data.verify": "coco --root {data}",
+    "pose.evaluate": "coco --predictions {predictions} --annotations {annotations}"
+    " --output {out}/metrics.json --per-person {out}/persons.parquet",
+    "pose.evaluation.submission": "--predictions {predictions} --image-info {annotations}"
+    " --name a --output-dir {out}",
+    "pose.experiment": "eeffpose-p0",
+    "pose.infer": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
+    " --output {out}/predictions.npz",
+    "pose.predict": "{photo} --checkpoint {weights} --device cpu --output-dir {out}",
+    "pose.train": "--experiment {experiment} --data-root {data} --device cpu --run-dir {out}/run"
+    " --weights {out}/w.safetensors --log {out}/l.jsonl",
+    "pose.weights": "list",
+}
+WRITING = sorted(name for name, text in ARGUMENTS.items() if "{out}" in text)
+OFFLINE = {"pose.data.obtain"}  # ends before it writes, without the network
+LIGHT = {"analysis.table1", "pose.data.sheet", "pose.data.synthetic", "pose.evaluate"}
+LIGHT |= {"pose.evaluation.submission"}  # the disk is full for these in the fast tests too
+
+
+def heavy_apart(names: list[str]) -> list:
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name not in LIGHT)) for name in names]
+
+
+@pytest.fixture
+def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
+    """Small inputs of all commands, and the folder ``out`` for what they write."""
+    from test_complexity import counted
+    from training_runs import small_experiment
+
+    from pose.data.samples import open_split
+    from pose.evaluation.predictions import Predictions
+    from pose.models import create_model
+    from pose.weights.file import write
+
+    counted().to_csv(tmp_path / "measured.csv", index=False)
+    log = write_log(tmp_path, 8)
+    line = {"event": "epoch", "loss": 0.1, "images_per_second": 9.0, "data_wait_share": 0.2}
+    log.with_name("performance.jsonl").write_text(json.dumps({"epoch": 0} | line) + "\n")
+    experiment = small_experiment(epochs=1, warmup_epochs=0)
+    samples = open_split("synthetic", data_root, "val", experiment.input_size)
+    predictions = log.with_name("predictions_gt.npz")
+    scores = samples.visible[..., None] + 0.5
+    Predictions(
+        image_ids=samples.image_ids,
+        person_ids=samples.person_ids,
+        keypoints=np.concatenate([samples.joints, scores], axis=2),
+        box_scores=samples.box_scores,
+        areas=samples.areas,
+        centers=samples.centers,
+        scales=samples.scales,
+    ).save(predictions)
+    files = {
+        "experiment": experiment.model_dump_json(),
+        "data": data_root,
+        "photo": samples.image_paths[0],
+        "annotations": data_root / "annotations/person_keypoints_val2017.json",
+        "complexity": complexity,
+        "measured": tmp_path / "measured.csv",
+        "sheet": ROOT / "config/models.tsv",
+        "metrics": write_metrics(tmp_path, 8),
+        "released": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
+        "log": log,
+        "performance": log.with_name("performance.jsonl"),
+        "predictions": predictions,
+        "settings": '{"train_images":1,"val_images":1}',
+        "weights": tmp_path / "weights.safetensors",
+        "out": tmp_path / "out",
+    }
+    if request.node.get_closest_marker("slow"):
+        write(files["weights"], create_model(experiment.model, 17), experiment)
+    return SimpleNamespace(**files)
+
+
+def run(name: str, files: SimpleNamespace | None, reader: bool = True, **limits: object):
+    """The command in a process of its own; a word of its arguments may hold spaces."""
+    main = importlib.import_module(COMMANDS[name]).main
+    words = ARGUMENTS[name].split() if files else ["--help"]
+    arguments = [word.format(**vars(files)) if files else word for word in words]
+
+    def program() -> None:
+        os.environ["POSE_DATA_MIRROR"] = "http://127.0.0.1:9"
+        os.environ.update(limits.get("environment", {}))
+        if size := limits.get("file_size"):
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        main(arguments)
+
+    return forked(program, reader)
+
+
+def errors_of(ended) -> list[str]:
+    return [line for line in ended.errors.splitlines() if line.startswith("error: ")]
+
+
+def test_every_command_has_its_row():
+    assert set(COMMANDS) == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_reader_that_leaves_ends_a_command_quietly(name):
+    assert run(name, None, reader=False) == (141, "", "")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_names_the_command_that_users_type(name):
+    assert run(name, None).output.startswith(f"usage: python -m {name} [-h]")
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_a_file_in_place_of_the_output_folder_is_one_line(name, files):
+    files.out.write_text("in the way")
+    ended = run(name, files)
+    assert ended.status in (1, 2) and len(errors_of(ended)) == 1, ended.errors
+    assert str(files.out) in errors_of(ended)[0] and "Traceback" not in ended.errors
+    assert files.out.read_text() == "in the way"
+
+
+@pytest.mark.parametrize("name", heavy_apart([n for n in WRITING if n not in OFFLINE]))
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(name, files):
+    ended = run(name, files, file_size=100)
+    assert ended.status == 1 and len(errors_of(ended)) == 1, ended.errors
+    assert str(files.out) in errors_of(ended)[0] and "Traceback" not in ended.errors
+    assert "Exception ignored" not in ended.errors
+    left = {path.name for path in files.out.rglob("*") if path.is_file() and path.stat().st_size}
+    assert left <= {"lock", "performance.jsonl"}  # of a training that goes on some day
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - OFFLINE))
+def test_a_home_that_cannot_be_written_stops_no_command(name, files):
+    home = {"HOME": "/proc/none", "XDG_CACHE_HOME": "/proc/none", "POSE_CACHE": ""}
+    ended = run(name, files, environment=home)
+    assert ended.status == 0 and "Traceback" not in ended.errors, ended.errors
+    if name in WRITING:
+        assert any(files.out.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - OFFLINE))
+def test_output_that_nobody_reads_is_no_traceback(name, files):
+    ended = run(name, files, reader=False)
+    assert ended.status in (0, 1, 141) and "rror" not in ended.errors, ended.errors
