@@ -113,7 +113,7 @@ def read_results(path: Path, image_ids: set[int]) -> list[dict[str, Any]]:
 
 
 def add_suppression(group: argparse._ArgumentGroup) -> None:
-    """The options of commands that make results of raw predictions; the defaults are as released."""
+    """The options that make results of raw predictions; the defaults are as released."""
     share = cli.number(0, 1)
     group.add_argument("--rescore-threshold", type=share, default=0.2)
     group.add_argument("--oks-nms", type=share, default=0.99, metavar="THRESHOLD")
