@@ -25,6 +25,7 @@ from torch import nn
 from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
+from pose.datasets.identity import annotation_hashes
 from pose.evaluation.score import check_truth, score
 from pose.infer import predict
 from pose.models import create_model
@@ -35,7 +36,6 @@ from pose.support.files import atomic
 from pose.support.lock import Lock
 from pose.training.checkpoint import OUTPUTS
 from pose.training.faults import explained
-from pose.training.identity import annotation_hashes
 from pose.training.trainer import Trainer
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)

@@ -14,11 +14,11 @@ from test_training import assert_equal_runs, interrupt_after, lines
 from training_runs import CPU, ROOT, small_experiment, tiny_trainer
 
 from pose.config import experiment
+from pose.datasets.identity import data_hash, run_identity
 from pose.support.errors import PoseError
 from pose.support.files import atomic
 from pose.train import train
 from pose.training import checkpoint, record
-from pose.training.identity import data_hash, run_identity
 from pose.training.trainer import Trainer
 from pose.weights.about import read_about
 

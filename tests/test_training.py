@@ -15,11 +15,11 @@ from pose.config import Training
 from pose.data.dataset import PoseDataset
 from pose.data.loader import EpochBatches, training_loader
 from pose.data.samples import open_split
+from pose.datasets.identity import annotation_hashes
 from pose.support.errors import PoseError
 from pose.support.fingerprint import code_of
 from pose.train import train
 from pose.training import checkpoint
-from pose.training.identity import annotation_hashes
 from pose.training.monitor import span
 from pose.training.schedule import Schedule
 from pose.training.trainer import Trainer

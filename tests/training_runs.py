@@ -19,12 +19,12 @@ from pose.config import Experiment, experiment
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
 from pose.data.synthetic.render import SyntheticSettings, write_dataset
+from pose.datasets.identity import annotation_hashes
 from pose.datasets.keypoints import COCO
 from pose.parallel import distributed
 from pose.support.errors import command
 from pose.train import SIGNALS, held
 from pose.training.faults import explained
-from pose.training.identity import annotation_hashes
 from pose.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent

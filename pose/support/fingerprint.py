@@ -32,7 +32,7 @@ HARMLESS = {
     "pose.support.errors": "it shows errors, and a step that fails has no result",
     "pose.support.files": "it moves content between disk and memory, which stays what it is",
     "pose.support.fingerprint": "it names code and takes part in no result",
-    "pose.training.identity": "it names trainings and takes part in no result",
+    "pose.datasets.identity": "it names trainings and takes part in no result",
     "pose.support.lock": "it decides who may work in a folder, not what the work gives",
     "pose.config.presets": "what it finds in the YAML files reaches every step as its experiment",
     "pose.support.progress": "it shows how far a step has come",

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pose.config import Experiment
+from pose.datasets.identity import digest, run_identity
 from pose.support.errors import PoseError
 from pose.support.files import atomic, read_json
 from pose.support.fingerprint import ROOT, code_of
-from pose.training.identity import digest, run_identity
 
 FILE = "run.json"
 JOINER = "+"
@@ -44,7 +44,7 @@ def write(run_dir: Path, origin: dict[str, Any], epochs_done: int, epochs: int) 
 
 
 def origin(experiment: Experiment, annotations: dict[str, str], codes: list[str]) -> dict[str, Any]:
-    """What a training on ``annotations`` (:func:`pose.training.identity.annotation_hashes`) is made from.
+    """What a training on ``annotations`` (:func:`pose.datasets.identity.annotation_hashes`) is made from.
 
     ``made_from`` goes on into every result: ``experiment`` (the run's identity), ``data``, and
     ``code``, a fingerprint for each step; that of ``train`` joins the ``codes`` that took part in

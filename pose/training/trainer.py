@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pose.config import Experiment
 from pose.data.dataset import PoseDataset
 from pose.data.loader import EpochBatches, training_loader
+from pose.datasets.identity import differences, science
 from pose.evaluation.score import SCORE
 from pose.kernels.mbconv import accelerate
 from pose.parallel import distributed
@@ -26,7 +27,6 @@ from pose.support.files import atomic
 from pose.support.fingerprint import code_of
 from pose.support.progress import progress_bar
 from pose.training import best, checkpoint, record
-from pose.training.identity import differences, science
 from pose.training.monitor import Monitor
 from pose.training.optimizer import create_optimizer
 from pose.training.schedule import Schedule
@@ -48,7 +48,7 @@ class Position:
 class Trainer:
     """One training in one run directory, by one process or by this one among several.
 
-    ``annotations`` are those of :func:`pose.training.identity.annotation_hashes`; ``validate(model)`` gives
+    ``annotations`` are those of :func:`pose.datasets.identity.annotation_hashes`; ``validate(model)`` gives
     the val split's metrics. Losses stay on the device, so that no step
     waits for it; they are read when the interval of the log is over, and before every checkpoint.
     """

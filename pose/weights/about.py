@@ -12,9 +12,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from pose.config import Experiment, read_experiment
+from pose.datasets.identity import differences
 from pose.datasets.keypoints import KEYPOINT_SETS
 from pose.support.errors import PoseError
-from pose.training.identity import differences
 
 OURS = "use the weights.safetensors of pose.train or of pose.weights convert"
 
