@@ -4,10 +4,10 @@
 # Everything runs in .venv, which is made from requirements.lock on first use.
 
 PYTHON ?= python3
-VENV := .venv
+override VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
-DEMO := results/demo
+override DEMO := results/demo
 
 .PHONY: demo test test-all bench lint lock setup clean
 
@@ -34,6 +34,7 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/python -m workflow.document --check
 	$(BIN)/python docs/architecture.py --check
 	$(SNAKEMAKE) --lint
 
@@ -43,7 +44,10 @@ setup: $(VENV)/.installed
 # compiler all else still works, and whoever asks for that evaluator is told.
 $(VENV)/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
+	@test ! -e $(VENV) -o -e $(VENV)/.made-by-make -o -e $@ || \
+		{ echo "error: $(VENV) is not ours to replace; move it away"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
+	@touch $(VENV)/.made-by-make
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--no-binary xtcocotools xtcocotools==1.14.3 \
@@ -55,5 +59,7 @@ lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --quiet \
 		--no-annotate --custom-compile-command "make lock" -o requirements.lock
 
+# Only what make made: its environment, and the demo's results, unless they are links elsewhere.
 clean:
-	rm -rf $(VENV) $(DEMO)
+	test ! -e $(VENV)/.made-by-make -a ! -e $(VENV)/.installed -o -L $(VENV) || rm -rf $(VENV)
+	test -L results -o -L $(DEMO) || rm -rf $(DEMO)

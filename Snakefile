@@ -12,11 +12,10 @@ if not workflow.config_settings.configfiles:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/common_code.smk"
 
 
 pathvars:
-    results=RESULTS,
+    results=plan.results,
 
 
 wildcard_constraints:
@@ -32,17 +31,7 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        "<results>/tables/table1.html" if ablation_runs() else [],
-        expand("<results>/tables/table{number}.html", number=comparisons()),
-        "<results>/figures/figure1.svg",
-        "<results>/figures/figure8.svg" if ablation_runs() else [],
-        "<results>/figures/training.svg",
-        expand("<results>/figures/samples_{run}.png", run=list(RUNS)[:1]),
-        expand("<results>/figures/overlays_{run}.png", run=RUNS),
-        # What they are made from, so that it is made again where it is missing.
-        "<results>/complexity.csv",
-        result_files("training.jsonl"),
-        result_files("metrics_{boxes}.json"),
+        plan.targets(),
     localrule: True
 
 
@@ -55,9 +44,8 @@ include: "workflow/rules/released.smk"
 
 
 onstart:
-    hold_directory()
-    check_data()
+    plan.start(workflow.dag_settings.targets)
 
 
 onsuccess:
-    print(summary())
+    print(plan.summary(workflow.dag_settings.targets))

@@ -9,9 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+def snakemake(
+    folder: Path, *arguments: str, path: Path = Path(sys.executable).parent
+) -> subprocess.CompletedProcess:
+    """Run Snakemake in ``folder``; the jobs' programs are looked for in ``path`` first."""
     command = [sys.executable, "-m", "snakemake", *arguments]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = f"{path}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from training_runs import ROOT
 
+from workflow.scripts.launch import devices
+
 LAUNCH = ROOT / "workflow/scripts/launch.py"
 PROBE = """
 import json, os, sys, time
@@ -103,3 +105,26 @@ def test_locks_that_other_users_could_take_are_not_used(launch, tmp_path):
     _, errors = launch(1, "x", 0).communicate()
     assert errors.startswith(f"error: other users may write to {tmp_path}/locks; chmod 700 it or")
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_a_machine_without_a_visible_gpu_runs_on_the_cpu_and_says_so(launch, tmp_path, visible):
+    job = launch(1, "none", 0, CUDA_VISIBLE_DEVICES=visible)
+    _, errors = job.communicate()
+    assert errors == "no GPU is visible: running on the CPU\n"
+    assert job.returncode == 0 and gpus(tmp_path, "none") == ""
+
+
+def test_an_nvidia_smi_that_fails_or_sees_none_means_no_gpu(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert devices() == []
+    tool = tmp_path / "nvidia-smi"
+    tool.touch(0o755)
+    for script, expected in (
+        ("echo Failed to initialize NVML; exit 18", []),
+        ("echo No devices were found", []),
+        ("printf '0\\n1\\n'", ["0", "1"]),
+    ):
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        assert devices() == expected

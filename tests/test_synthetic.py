@@ -14,6 +14,7 @@ from pose.config import parse
 from pose.data.synthetic.canvas import Canvas, Capsule, Texture
 from pose.data.synthetic.figure_drawing import sample_figure
 from pose.data.synthetic.render import SyntheticSettings, main, render, write_dataset
+from pose.data.synthetic.rendered import is_current, own_files
 from pose.datasets.keypoints import COCO
 from pose.support.errors import PoseError
 
@@ -205,18 +206,75 @@ def iou(first, second):
     return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
-def test_an_earlier_output_is_replaced_but_nothing_else(tmp_path):
+def test_an_earlier_rendering_is_replaced_and_other_files_stay(tmp_path):
+    folder = tmp_path / "data"
+    write_dataset(folder, SMALL.model_copy(update={"train_images": 3}))
+    (folder / "train2017" / "mine.jpg").write_text("mine")
+    write_dataset(folder, SMALL)
+    names = sorted(path.name for path in (folder / "train2017").iterdir())
+    assert names == ["000000000001.jpg", "000000000002.jpg", "mine.jpg"]
+    assert {path.name for path in folder.iterdir()} == {
+        *("annotations", "person_detections_val2017.json", "rendered.json", "train2017", "val2017")
+    }
+    assert own_files(folder) == json.loads((folder / "rendered.json").read_text())["files"]
+
+
+def test_a_file_of_others_where_an_image_has_to_be_stays_and_is_named(tmp_path):
     folder = tmp_path / "data"
     write_dataset(folder, SMALL)
-    (folder / "train2017" / "stale.jpg").touch()
-    write_dataset(folder, SMALL)
-    assert not (folder / "train2017" / "stale.jpg").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    photo = folder / "train2017" / "000000000003.jpg"
+    photo.write_text("mine")
+    before = contents(folder)
+    with pytest.raises(PoseError, match=r"000000000003\.jpg is not ours"):
+        write_dataset(folder, SMALL.model_copy(update={"train_images": 3}))
+    assert contents(folder) == before
 
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").touch()
-    with pytest.raises(PoseError, match="not a synthetic data set"):
-        write_dataset(tmp_path / "mine", SMALL)
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_folder_of_others_is_refused_and_left_as_it_is(tmp_path, link):
+    theirs = tmp_path / "coco"
+    (theirs / "annotations").mkdir(parents=True)
+    (theirs / "annotations/person_keypoints_val2017.json").write_text("{}")
+    folder = theirs
+    if link:
+        folder = tmp_path / "link"
+        folder.symlink_to(theirs)
+    for content in (None, "[]", '{"rendering": "x", "files": ["../coco/thesis.tex"]}'):
+        if content:
+            (theirs / "rendered.json").write_text(content)
+        before = contents(theirs)
+        with pytest.raises(PoseError, match="not empty"):
+            write_dataset(folder, SMALL)
+        assert contents(theirs) == before
+
+
+def test_a_file_in_place_of_the_folder_and_a_rendering_without_a_list_are_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PoseError, match="not a folder"):
+        write_dataset(tmp_path / "file", SMALL)
+    old = tmp_path / "old"
+    old.mkdir()
+    for name in ("settings.json", "person_detections_val2017.json"):
+        (old / name).touch()
+    with pytest.raises(PoseError, match="by an earlier version"):
+        write_dataset(old, SMALL)
+
+
+def test_a_rendering_that_was_killed_is_gone_on_with(tmp_path, monkeypatch):
+    folder = tmp_path / "data"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pose.data.synthetic.os.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_dataset(folder, SMALL)
+    assert not is_current(folder, SMALL)
+    write_dataset(folder, SMALL)
+    assert is_current(folder, SMALL)
+    next(folder.glob("val2017/*")).unlink()
+    assert not is_current(folder, SMALL)
 
 
 def test_unknown_settings_are_named(monkeypatch, tmp_path):

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import tomllib
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from snakemake_cli import ROOT, plan, snakemake
 from analysis import reported
 from pose import models
 from pose.models import list_models
-from pose.support.fingerprint import with_imports
 from pose.support.lock import Lock
 
 
@@ -43,21 +41,6 @@ def test_the_bare_command_plans_the_eight_trainings(checkout):
     assert jobs["total"] == 56
 
 
-def test_a_deleted_evaluation_reruns_what_depends_on_it_and_nothing_else(checkout):
-    folder = checkout.parent / "finished"
-    shutil.copytree(checkout, folder, symlinks=True)
-    outputs = re.findall(r"^    output: (.*)$", snakemake(folder, "-n").stdout, re.MULTILINE)
-    for path in (folder / name for line in outputs for name in line.split(", ")):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir() if path.name == "data" else path.touch()
-    for path in (folder / "results").rglob("*"):
-        os.utime(path, (0, 0))
-    assert "Nothing to be done" in snakemake(folder, "-n").stdout
-
-    (folder / "results/demo/eeffpose-p0-order3/seed0/metrics_gt.json").unlink()
-    assert plan(folder) == {"evaluate": 1, "table1": 1, "figure1": 1, "all": 1, "total": 4}
-
-
 def test_the_papers_config_plans_every_row_of_its_tables(checkout):
     done = snakemake(checkout, "--dry-run", "--configfile", "config/paper.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -74,19 +57,6 @@ def test_the_papers_config_plans_every_row_of_its_tables(checkout):
         assert f"results/paper/tables/table{number}.html" in done.stdout
 
 
-def test_a_run_is_one_model_data_set_and_input(checkout, tmp_path):
-    config = tmp_path / "twice.yaml"
-    block = {"dataset": "coco", "data_root": "d", "input": [64, 64], "models": ["lpn-50"]}
-    content = {"name": "x", "protocol": "released", "seeds": [0], "device": "cpu"}
-    config.write_text(yaml.safe_dump(content | {"runs": [block, block]}))
-    done = snakemake(checkout, "--dry-run", "--configfile", str(config))
-    assert done.stderr.splitlines()[-1] == "error: config: the run coco-lpn-50-64x64 is there twice"
-
-
-def test_seeds_multiply_the_trainings(checkout):
-    assert plan(checkout, "--config", "seeds=[0, 1, 2]")["train"] == 24
-
-
 def test_a_real_data_set_is_planned_from_its_folder_alone(checkout, test_data):
     for name, boxes in (("mpii_mini", 1), ("coco_mini", 1)):
         config = (
@@ -101,24 +71,11 @@ def test_a_real_data_set_is_planned_from_its_folder_alone(checkout, test_data):
         assert "synthetic_data" not in jobs
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("modles=[]", "unknown key 'modles' (did you mean 'models'?)"),
-        ("input=[64, 50]", "eeffpose-p0-order1 needs both sides to be multiples of 4"),
-        (
-            "protocol=releasd",
-            "protocol: 'releasd' is not one of ['released', 'controlled', 'paper']",
-        ),
-        ("overrides={train: {epoch: 3}}", "unknown key 'train.epoch' (did you mean 'epochs'?)"),
-        ("models=[eeffpose-p0-order9]", "unknown model 'eeffpose-p0-order9' (did you mean"),
-    ],
-)
-def test_a_mistake_in_the_config_is_named_in_one_line(checkout, setting, message):
+@pytest.mark.parametrize("setting", ["modles=[]", "runs=5", "overrides={train: {epoch: 3}}"])
+def test_a_mistake_in_the_config_is_named_in_one_line(checkout, setting):
     done = snakemake(checkout, "--dry-run", "--config", setting)
     assert done.returncode != 0
-    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
-    assert message in line
+    assert done.stderr.splitlines()[-1].startswith("error: config: ")
 
 
 def test_a_missing_data_folder_stops_the_run_before_it_starts(checkout):
@@ -139,29 +96,71 @@ def test_a_second_snakemake_in_the_same_folder_is_refused(checkout):
     assert not (checkout / "results/demo/data").exists()
 
 
-def test_changed_code_trains_in_a_folder_of_its_own(tmp_path):
-    for part in ("Snakefile", "analysis", "config", "environment.yml", "profiles", "workflow"):
-        (tmp_path / part).symlink_to(ROOT / part)
-    shutil.copytree(ROOT / "pose", tmp_path / "pose", ignore=shutil.ignore_patterns("*.pyc"))
-
-    def folders() -> set[str]:
-        done = snakemake(tmp_path, "--dry-run", "--printshellcmds")
-        return set(re.findall(r"--run-dir (\S+)", done.stdout))
-
-    before = folders()
-    losses = tmp_path / "pose/targets/losses.py"
-    losses.write_text(f"# a comment\n{losses.read_text()}")
-    assert folders() == before
-    losses.write_text(losses.read_text() + "\nFACTOR = 2\n")
-    assert len(before) == 8 and not folders() & before
-
-
 def test_every_rule_can_be_logged_timed_and_run_elsewhere():
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
             if "shell:" in rule:
                 for directive in ("log:", "benchmark:", "conda:"):
                     assert directive in rule, f"{path.name}: {rule.splitlines()[0]} {directive}"
+
+
+def test_every_word_that_a_rule_hands_to_the_shell_is_quoted():
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for field in re.findall(
+            r"\{(\w[^}]*)\}", "".join(re.findall(r'^ *"(.*)"$', path.read_text(), re.M))
+        ):
+            if field.split(".")[0] in (
+                "input",
+                "output",
+                "log",
+                "params",
+                "resources",
+                "wildcards",
+            ):
+                assert field.endswith(":q") or "gpu" in field, f"{path.name}: {field}"
+
+
+def test_snakemake_may_delete_files_of_the_results_folder_only():
+    outputs = []
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        outputs += re.findall(r"^ +output:\n((?: {8,}.*\n)+)", path.read_text(), re.MULTILINE)
+    assert len(outputs) > 15
+    for output in outputs:
+        assert "directory(" not in output and "temp(" not in output
+        paths = [text for text in re.findall(r'"([^"]*)"', output) if "/" in text]
+        outside = [path for path in paths if not path.startswith(("<results>/", "../"))]
+        assert paths and not outside, output
+
+
+def test_a_run_into_a_folder_of_other_data_is_refused_and_deletes_nothing(checkout):
+    photos = checkout / "photos"
+    photos.mkdir()
+    (photos / "thesis.tex").write_text("years of work")
+    done = snakemake(checkout, "--cores", "1", "--config", "data_root=photos", "name=photos")
+    assert done.returncode != 0
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "photos: not empty" in line and "choose another folder" in line
+    assert [path.name for path in photos.iterdir()] == ["thesis.tex"]
+
+
+def test_a_training_that_fails_leaves_the_earlier_weights(checkout, monkeypatch):
+    for name in ("annotations/person_keypoints_train2017", "annotations/person_keypoints_val2017"):
+        path = checkout / f"data/coco_mini/{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (checkout / "data/coco_mini/val2017").mkdir()
+    python = checkout / "bin/python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    weights = checkout / "results/coco_mini/eeffpose-p0-order1/seed0/weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("of an earlier experiment")
+    options = ("--configfile", "config/coco_mini.yaml", "--retries", "0", "--cores", "1")
+    target = str(weights.relative_to(checkout))
+    done = snakemake(checkout, *options, target, path=python.parent)
+    assert done.returncode != 0 and "rule train" in done.stderr
+    assert weights.read_text() == "of an earlier experiment"
 
 
 def test_both_environments_name_the_same_packages():
@@ -193,15 +192,6 @@ def test_the_model_sheet_lists_the_registry_and_where_each_model_is_built():
     assert list(families) == list_models()
     built = {name for model in families for name in models.family_of(model).models}
     assert built == set(families)
-
-
-def test_a_changed_block_retrains_the_models_that_use_it_and_no_other():
-    def files(family: str) -> list[str]:
-        return with_imports(f"pose.models.{family}", "pose.models")
-
-    assert "pose/models/eeffpose/neck.py" in files("eeffpose")
-    assert "pose/models/deconv_head.py" in files("simplebaseline")
-    assert "pose/models/deconv_head.py" not in files("eeffpose")
 
 
 def test_the_demos_settings_do_not_leak_into_another_config(checkout):

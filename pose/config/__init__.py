@@ -22,6 +22,7 @@ from pose.config.settings import (
     experiment,
     parse,
     read_experiment,
+    unknown_key,
 )
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "experiment",
     "parse",
     "read_experiment",
+    "unknown_key",
 ]

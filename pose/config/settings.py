@@ -8,8 +8,9 @@ processes as JSON.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -45,13 +46,13 @@ InputSize = Annotated[tuple[int, int], AfterValidator(_multiple_of_4)]
 class Frozen(BaseModel):
     """A settings object: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class ModelOptions(BaseModel):
+class ModelOptions(Frozen):
     """Where a model's weights start, and the options of its family (config/models.tsv)."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(extra="allow")
 
     init: Literal["effdet_coco", "imagenet", "scratch"]
     """Initial weights of the trunk."""
@@ -73,8 +74,11 @@ class Image(Frozen):
     """The network's input: (pixel / 255 - mean) / std in that order of the channels."""
 
     channels: Literal["rgb", "bgr"]
+    """Order of the channels."""
     mean: tuple[float, float, float]
+    """Subtracted from pixel / 255."""
     std: tuple[float, float, float]
+    """What the difference is divided by."""
 
 
 class Augmentation(Frozen):
@@ -85,8 +89,11 @@ class Augmentation(Frozen):
     rotation: float = Field(ge=0)
     """Standard deviation of the rotation in degrees, clipped at twice its value."""
     rotation_probability: Probability
+    """Probability that a crop is rotated."""
     flip_probability: Probability
+    """Probability that a crop is mirrored."""
     half_body_probability: Probability
+    """Probability that the crop shows the upper or the lower half of the body."""
 
 
 class Adam(Frozen):
@@ -94,6 +101,7 @@ class Adam(Frozen):
 
     name: Literal["adam"]
     weight_decay: float = Field(ge=0)
+    """Times the weights, added to the gradient."""
 
 
 class SGD(Frozen):
@@ -101,7 +109,9 @@ class SGD(Frozen):
 
     name: Literal["sgd"]
     momentum: float = Field(ge=0, lt=1)
+    """Share of the last step in the next."""
     weight_decay: float = Field(ge=0)
+    """Times the weights, added to the gradient."""
 
 
 class Plateau(Frozen):
@@ -109,7 +119,9 @@ class Plateau(Frozen):
 
     name: Literal["plateau"]
     factor: float = Field(gt=0, lt=1)
+    """Of the rate after the step to the one before."""
     patience: int = Field(ge=0)
+    """Epochs without a better score that are waited for."""
 
 
 class Steps(Frozen):
@@ -117,7 +129,9 @@ class Steps(Frozen):
 
     name: Literal["steps"]
     milestones: tuple[int, ...]
+    """Epochs at whose start the rate falls."""
     factor: float = Field(gt=0, lt=1)
+    """Of the rate after the step to the one before."""
     restart_every: int | None = Field(ge=1)
     """Epochs after which rate and milestones start again; None: never."""
 
@@ -127,6 +141,7 @@ class Cyclical(Frozen):
 
     name: Literal["cyclical"]
     range: float = Field(gt=1)
+    """The highest rate over the lowest."""
     cycle_epochs: int = Field(ge=1)
     """Epochs of a rise and a fall."""
 
@@ -145,14 +160,19 @@ class Training(Frozen):
     lr: float = Field(gt=0)
     """The highest learning rate, which the warm-up leads to."""
     optimizer: Annotated[Adam | SGD, Field(discriminator="name")]
+    """How gradients change the weights."""
     schedule: Annotated[Plateau | Steps | Cyclical, Field(discriminator="name")]
+    """How the rate falls after the warm-up."""
     loss: Literal["mse", "cpn", "efficientpose"]
     """A function of :mod:`pose.targets.losses`."""
     synchronised_batch_norm: bool
     """Batch statistics over all processes instead of each one's share."""
     precision: Literal["fp32", "bf16", "fp16"]
+    """Of the net's arithmetic; weights stay in fp32."""
     channels_last: bool
+    """Activations in NHWC instead of NCHW."""
     compile: bool
+    """The net by torch.compile."""
     fused: bool
     """The optimiser's step as one kernel."""
     cpu_kernels: bool
@@ -169,6 +189,7 @@ class Target(Frozen):
     """The regression target: a Gaussian, in heat-map pixels."""
 
     sigma: float = Field(gt=0)
+    """The Gaussian's standard deviation."""
     stride: int = Field(ge=1)
     """Input pixels a heat-map pixel."""
     offset: float = Field(ge=0, lt=1)
@@ -244,27 +265,49 @@ def parse(model: type[Frozen], value: Any, what: str) -> Any:
         raise PoseError(f"{what}: {'; '.join(map(_explain(model), error.errors()))}") from None
 
 
-def _explain(model: type[Frozen]):
+PLAINER = {"tuple_type": "should be a list", "dict_type": "should be a mapping"}
+"""Of pydantic's messages, those that speak of Python's types."""
+
+
+def unknown_key(path: str, known: Iterable[str]) -> str:
+    """Says that a key is unknown, and the nearest known one, or else all that there are."""
+    names = list(known)
+    listed = f"; known are {', '.join(names)}" if names else ""
+    return f"unknown key {path!r}{nearest(path.rpartition('.')[2], names) or listed}"
+
+
+def _explain(model: type[Frozen]) -> Callable[[dict[str, Any]], str]:
     def explain(error: dict[str, Any]) -> str:
         where = ".".join(map(str, error["loc"]))
         if error["type"] == "extra_forbidden":
-            *parents, key = error["loc"]
-            return f"unknown key {where!r}{nearest(str(key), _fields(model, parents))}"
+            return unknown_key(where, _fields(model, error["loc"][:-1]))
         if error["type"] == "missing":
             return f"missing key {where!r}"
-        message = error["msg"].removeprefix("Value error, ")
+        message = PLAINER.get(error["type"]) or error["msg"].removeprefix("Value error, ")
         return f"{where}: {message}, got {error['input']!r}" if where else message
 
     return explain
 
 
-def _fields(model: type[Frozen], path: list[str | int]) -> list[str]:
+def _fields(model: type[Frozen], path: Iterable[str | int]) -> list[str]:
+    """The keys of the settings object at ``path``, in which a union's member goes by its name."""
+    kinds = [model]
     for name in path:
-        field = model.model_fields.get(str(name))
-        if field is None or not isinstance(field.annotation, type):
-            return []
-        model = field.annotation
-    return list(model.model_fields)
+        fields = [kind.model_fields[name] for kind in kinds if name in kind.model_fields]
+        inner = [type_ for field in fields for type_ in _types(field.annotation)]
+        kinds = inner or [kind for kind in kinds if name in _tags(kind)]
+    return list(dict.fromkeys(field for kind in kinds for field in kind.model_fields))
+
+
+def _types(annotation: Any) -> list[type[Frozen]]:
+    """The settings objects that an annotation allows."""
+    members = get_args(annotation) or (annotation,)
+    return [kind for kind in members if isinstance(kind, type) and issubclass(kind, Frozen)]
+
+
+def _tags(kind: type[Frozen]) -> tuple[Any, ...]:
+    """The values of ``name`` by which a union tells its members apart."""
+    return get_args(kind.model_fields["name"].annotation) if "name" in kind.model_fields else ()
 
 
 def experiment(

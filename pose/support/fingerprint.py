@@ -295,30 +295,3 @@ def _packages_around(module: str) -> Iterator[str]:
 def _hex(content: bytes | str) -> str:
     content = content.encode() if isinstance(content, str) else content
     return hashlib.sha256(content).hexdigest()[:8]
-
-
-def fingerprint(*patterns: str) -> str:
-    """Eight hex digits over the files that match globs below the checkout."""
-    paths = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
-    return _hex("".join(_digest(path) for path in paths).encode())
-
-
-def with_imports(module: str, package: str) -> list[str]:
-    """The files, below the checkout, of ``module`` and of what it imports from ``package``."""
-    found: dict[str, None] = {}
-    ahead = [module]
-    while ahead:
-        path = ahead.pop().replace(".", "/")
-        path += "/__init__.py" if (ROOT / path).is_dir() else ".py"
-        if path in found:
-            continue
-        found[path] = None
-        for node in ast.walk(ast.parse((ROOT / path).read_bytes())):
-            if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{package}."):
-                ahead.append(node.module)
-    return sorted(found)
-
-
-def _digest(path: Path) -> str:
-    content = path.read_bytes()
-    return _read(content).digest if path.suffix == ".py" else _hex(content)

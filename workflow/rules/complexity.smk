@@ -11,11 +11,11 @@ rule count:
     conda:
         "../../environment.yml"
     params:
-        cases=counted_cases(),
-        code=code("complexity", *[run["model"] for run in RUNS.values()]),
+        cases=plan.counted_cases(),
+        code=plan.code("pose.complexity", *[run.model for run in plan.runs.values()]),
     shell:
-        "python -m pose.complexity --sheet <(printf '%s\\n' {params.cases}) --csv {output}"
-        " > {log} 2>&1"
+        "python -m pose.complexity --sheet <(printf '%s\\n' {params.cases:q}) --csv {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule count_all:
@@ -31,9 +31,9 @@ rule count_all:
         "../../environment.yml"
     threads: 8
     params:
-        code=code("complexity", *SHEET),
+        code=plan.code("pose.complexity"),
     shell:
-        "python -m pose.complexity --sheet {input} --csv {output} --workers {threads} > {log} 2>&1"
+        "python -m pose.complexity --sheet {input:q} --csv {output:q} --workers {threads} > {log:q} 2>&1"
 
 
 rule complexity_table:
@@ -51,10 +51,11 @@ rule complexity_table:
     conda:
         "../../environment.yml"
     params:
-        code=code("complexity_table"),
+        folder=subpath(output.csv, parent=True),
+        code=plan.code("analysis.complexity_table"),
     shell:
-        "python -m analysis.complexity_table --complexity {input.complexity}"
-        " --models {input.models} --output-dir $(dirname {output.csv}) 2>&1 | tee {log}"
+        "python -m analysis.complexity_table --complexity {input.complexity:q}"
+        " --models {input.models:q} --output-dir {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule complexity:

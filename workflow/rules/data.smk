@@ -1,14 +1,19 @@
-"""The data: rendered here, in place already, or obtained by a target of their own."""
+"""The data: rendered here, in place already, or obtained by a target of their own.
+
+Their folders, which a user names, are no outputs: Snakemake would empty them.
+"""
 
 
 include: "obtain.smk"
 
 
-if SYNTHETIC:
+if plan.rendered:
 
     rule synthetic_data:
+        input:
+            what_is_stale,
         output:
-            directory(SYNTHETIC["data_root"]),
+            "<results>/rendered.txt",
         log:
             "<results>/logs/synthetic_data.log",
         benchmark:
@@ -16,8 +21,9 @@ if SYNTHETIC:
         conda:
             "../../environment.yml"
         params:
-            settings=json.dumps(SYNTHETIC.get("synthetic", {})),
-            code=code("synthetic_data"),
+            folder=lambda wildcards: plan.rendered.data_root,
+            settings=plan.rendered.synthetic.model_dump_json(),
+            code=plan.code("pose.data.synthetic"),
         shell:
-            "python -m pose.data.synthetic --output {output} --settings {params.settings:q}"
-            " 2>&1 | tee {log}"
+            "python -m pose.data.synthetic --output {params.folder:q}"
+            " --settings {params.settings:q} 2>&1 > {output:q} | tee {log:q}"

@@ -1,12 +1,15 @@
-"""Prediction of the val split, and its scores, for each source of boxes; test-dev's archive."""
+"""Prediction of the val split, and its scores, for each source of boxes; test-dev's archive.
+
+Predictions and scores tell with which code they were made, and plan.check compares.
+"""
 
 
 rule infer:
     input:
-        data_files("val"),
+        plan.data_files("val"),
         weights="<results>/{run}/seed{seed}/weights.safetensors",
     output:
-        "<results>/{run}/seed{seed}/predictions_{boxes}.npz",
+        update("<results>/{run}/seed{seed}/predictions_{boxes}.npz"),
     log:
         "<results>/logs/infer/{run}-seed{seed}-{boxes}.log",
     benchmark:
@@ -15,23 +18,22 @@ rule infer:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=GPUS,
-        device=config["device"],
-        data_root=data_root,
+        gpu=plan.gpus,
+        device=plan.config.device,
+        data_root=plan.data_root,
     params:
-        experiment=experiment_of,
-        detections=detections_argument,
-        code=code_of_run("infer"),
+        experiment=plan.experiment,
+        detections=plan.detections,
     shell:
-        "python workflow/scripts/launch.py {resources.gpu} pose.infer --experiment {params.experiment:q}"
-        " --weights {input.weights} --data-root {resources.data_root:q} {params.detections}"
-        " --output {output} --device {resources.device} --workers $(({threads} - 1))"
-        " 2>&1 | tee {log}"
+        "python workflow/scripts/launch.py {resources.gpu:q} pose.infer --experiment {params.experiment:q}"
+        " --weights {input.weights:q} --data-root {resources.data_root:q} {params.detections:q}"
+        " --output {output:q} --device {resources.device:q} --workers $(({threads} - 1))"
+        " 2>&1 | tee {log:q}"
 
 
 rule evaluate:
     input:
-        data_files("val"),
+        plan.data_files("val"),
         predictions="<results>/{run}/seed{seed}/predictions_{boxes}.npz",
     output:
         metrics="<results>/{run}/seed{seed}/metrics_{boxes}.json",
@@ -43,32 +45,30 @@ rule evaluate:
     conda:
         "../../environment.yml"
     params:
-        arguments=evaluation_arguments,
-        code=code("evaluate"),
+        arguments=plan.scoring,
     shell:
-        "python -m pose.evaluate {params.arguments} --predictions {input.predictions}"
-        " --output {output.metrics} --per-person {output.persons} > {log} 2>&1"
+        "python -m pose.evaluate {params.arguments:q} --predictions {input.predictions:q}"
+        " --output {output.metrics:q} --per-person {output.persons:q} > {log:q} 2>&1"
 
 
 use rule infer as infer_test_dev with:
     input:
-        data_files("test-dev"),
+        plan.data_files("test-dev"),
         weights="<results>/{run}/seed{seed}/weights.safetensors",
     output:
-        "<results>/{run}/seed{seed}/predictions_test-dev.npz",
+        update("<results>/{run}/seed{seed}/predictions_test-dev.npz"),
     log:
         "<results>/logs/infer/{run}-seed{seed}-test-dev.log",
     benchmark:
         "<results>/benchmarks/infer/{run}-seed{seed}-test-dev.tsv"
     params:
-        experiment=experiment_of,
-        detections=test_dev_argument,
-        code=code_of_run("infer"),
+        experiment=plan.experiment,
+        detections=plan.test_dev,
 
 
 rule submission:
     input:
-        data_files("test-dev"),
+        plan.data_files("test-dev"),
         predictions="<results>/{run}/seed{seed}/predictions_test-dev.npz",
     output:
         "<results>/{run}/seed{seed}/submission/person_keypoints_test-dev2017_{run}-seed{seed}_results.zip",
@@ -79,10 +79,11 @@ rule submission:
     conda:
         "../../environment.yml"
     params:
-        arguments=suppression_arguments,
-        image_info=image_info,
-        code=code("submission"),
+        arguments=plan.suppression,
+        image_info=plan.image_info,
+        folder=subpath(output[0], parent=True),
+        code=plan.code("pose.evaluation.submission"),
     shell:
-        "python -m pose.evaluation.submission --predictions {input.predictions}"
-        " --image-info {params.image_info:q} --name {wildcards.run}-seed{wildcards.seed}"
-        " --output-dir $(dirname {output}) {params.arguments} > {log} 2>&1"
+        "python -m pose.evaluation.submission --predictions {input.predictions:q}"
+        " --image-info {params.image_info:q} --name {wildcards.run:q}-seed{wildcards.seed:q}"
+        " --output-dir {params.folder:q} {params.arguments:q} > {log:q} 2>&1"

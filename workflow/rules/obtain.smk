@@ -1,16 +1,13 @@
 """COCO and MPII from their hosts, for who asks by name: `snakemake --cores 4 coco_data`.
 
-The data themselves are no outputs, as Snakemake would delete them when a job fails; a call after
-that goes on where the last one stopped. Local, as the nodes of a cluster often reach no network.
+The data themselves are no outputs, as Snakemake would delete them when a job fails, and nothing
+that it may delete lies in a folder that a user names. A call after a failure goes on where the last one stopped. Local, as the nodes of a cluster often reach no network.
 """
-
-
-include: "common_data.smk"
 
 
 rule coco_data:
     output:
-        obtained_root("coco") / "obtained.txt",
+        "<results>/obtained/coco.txt",
     log:
         "<results>/logs/data/coco_data.log",
     benchmark:
@@ -20,14 +17,14 @@ rule coco_data:
     conda:
         "../../environment.yml"
     params:
-        root=lambda wildcards, output: str(Path(output[0]).parent),
+        root=lambda wildcards: plan.obtained_root("coco"),
     shell:
-        "python -m pose.data.obtain coco --root {params.root:q} 2>&1 > {output} | tee {log}"
+        "python -m pose.data.obtain coco --root {params.root:q} 2>&1 > {output:q} | tee {log:q}"
 
 
 rule mpii_data:
     output:
-        obtained_root("mpii") / "obtained.txt",
+        "<results>/obtained/mpii.txt",
     log:
         "<results>/logs/data/mpii_data.log",
     benchmark:
@@ -37,15 +34,15 @@ rule mpii_data:
     conda:
         "../../environment.yml"
     params:
-        root=lambda wildcards, output: str(Path(output[0]).parent),
+        root=lambda wildcards: plan.obtained_root("mpii"),
     shell:
-        "python -m pose.data.obtain mpii --root {params.root:q} 2>&1 > {output} | tee {log}"
+        "python -m pose.data.obtain mpii --root {params.root:q} 2>&1 > {output:q} | tee {log:q}"
 
 
 # HRNet's person detections: their host serves browsers only. Says what to put where, and checks it.
 rule coco_detections:
     output:
-        obtained_root("coco") / "person_detection_results/obtained.txt",
+        "<results>/obtained/coco_detections.txt",
     log:
         "<results>/logs/data/coco_detections.log",
     benchmark:
@@ -54,15 +51,15 @@ rule coco_detections:
     conda:
         "../../environment.yml"
     params:
-        root=lambda wildcards, output: str(Path(output[0]).parent.parent),
+        root=lambda wildcards: plan.obtained_root("coco"),
     shell:
         "python -m pose.data.obtain coco --root {params.root:q} --parts detections"
-        " 2>&1 > {output} | tee {log}"
+        " 2>&1 > {output:q} | tee {log:q}"
 
 
 rule verify_data:
     input:
-        lambda wildcards: obtained_root(wildcards.dataset) / "obtained.txt",
+        "<results>/obtained/{dataset}.txt",
     output:
         "<results>/data/{dataset}.txt",
     log:
@@ -75,7 +72,7 @@ rule verify_data:
         "../../environment.yml"
     threads: 8
     params:
-        root=lambda wildcards: str(obtained_root(wildcards.dataset)),
+        root=lambda wildcards: plan.obtained_root(wildcards.dataset),
     shell:
-        "python -m pose.data.verify {wildcards.dataset} --root {params.root:q}"
-        " --workers {threads} 2>&1 | tee {log} > {output}"
+        "python -m pose.data.verify {wildcards.dataset:q} --root {params.root:q}"
+        " --workers {threads} 2>&1 | tee {log:q} > {output:q}"

@@ -3,7 +3,7 @@
 
 rule table1:
     input:
-        metrics=result_files("metrics_{boxes}.json", ablation_runs()),
+        metrics=plan.files("metrics_{boxes}.json", plan.ablation()),
         complexity="<results>/complexity.csv",
         models="config/models.tsv",
     output:
@@ -22,16 +22,17 @@ rule table1:
     conda:
         "../../environment.yml"
     params:
-        code=code("table1"),
+        folder=subpath(output.csv, parent=True),
+        code=plan.code("analysis.table1"),
     shell:
-        "python -m analysis.table1 --metrics {input.metrics} --complexity {input.complexity}"
-        " --models {input.models} --output-dir $(dirname {output.csv}) > {log} 2>&1"
+        "python -m analysis.table1 --metrics {input.metrics:q} --complexity {input.complexity:q}"
+        " --models {input.models:q} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule comparison:
     input:
-        metrics=compared_metrics,
-        submissions=submission_files,
+        metrics=plan.compared_metrics,
+        submissions=plan.submissions,
         complexity="<results>/complexity.csv",
         models="config/models.tsv",
     output:
@@ -50,17 +51,18 @@ rule comparison:
     conda:
         "../../environment.yml"
     params:
-        submissions=submission_arguments,
-        code=code("comparison"),
+        submissions=plan.submission_arguments,
+        folder=subpath(output.csv, parent=True),
+        code=plan.code("analysis.comparison"),
     shell:
-        "python -m analysis.comparison {wildcards.number} --metrics {input.metrics}"
-        " {params.submissions} --complexity {input.complexity} --models {input.models}"
-        " --output-dir $(dirname {output.csv}) > {log} 2>&1"
+        "python -m analysis.comparison {wildcards.number:q} --metrics {input.metrics:q}"
+        " {params.submissions:q} --complexity {input.complexity:q} --models {input.models:q}"
+        " --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule samples:
     input:
-        data_files("train"),
+        plan.data_files("train"),
     output:
         report(
             "<results>/figures/samples_{run}.png",
@@ -75,20 +77,18 @@ rule samples:
     conda:
         "../../environment.yml"
     resources:
-        data_root=data_root,
+        data_root=plan.data_root,
     params:
-        experiment=lambda wildcards: EXPERIMENTS[
-            wildcards.run, config["seeds"][0]
-        ].model_dump_json(),
-        code=code("samples"),
+        experiment=plan.experiment,
+        code=plan.code("pose.data.sheet"),
     shell:
         "python -m pose.data.sheet --experiment {params.experiment:q}"
-        " --data-root {resources.data_root:q} --output {output} > {log} 2>&1"
+        " --data-root {resources.data_root:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule training_figure:
     input:
-        result_files("performance.jsonl"),
+        plan.files("performance.jsonl"),
     output:
         png="<results>/figures/training.png",
         svg=report(
@@ -104,17 +104,16 @@ rule training_figure:
     conda:
         "../../environment.yml"
     params:
-        code=code("training_figure"),
+        folder=subpath(output.svg, parent=True),
+        code=plan.code("analysis.training"),
     shell:
-        "python -m analysis.training --logs {input} --output-dir $(dirname {output.svg})"
-        " > {log} 2>&1"
+        "python -m analysis.training --logs {input:q} --output-dir {params.folder:q}"
+        " > {log:q} 2>&1"
 
 
 rule figure1:
     input:
-        metrics=result_files(
-            "metrics_{boxes}.json", runs_on(next(iter(RUNS.values()))["dataset"])
-        ),
+        metrics=plan.files("metrics_{boxes}.json", plan.on(plan.config.dataset)),
         complexity="<results>/complexity.csv",
         models="config/models.tsv",
     output:
@@ -132,15 +131,16 @@ rule figure1:
     conda:
         "../../environment.yml"
     params:
-        code=code("figure1"),
+        folder=subpath(output.svg, parent=True),
+        code=plan.code("analysis.figure1"),
     shell:
-        "python -m analysis.figure1 --metrics {input.metrics} --complexity {input.complexity}"
-        " --models {input.models} --output-dir $(dirname {output.svg}) > {log} 2>&1"
+        "python -m analysis.figure1 --metrics {input.metrics:q} --complexity {input.complexity:q}"
+        " --models {input.models:q} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule figure8:
     input:
-        logs=result_files("training.jsonl", ablation_runs()),
+        logs=plan.files("training.jsonl", plan.ablation()),
         models="config/models.tsv",
     output:
         png="<results>/figures/figure8.png",
@@ -157,16 +157,17 @@ rule figure8:
     conda:
         "../../environment.yml"
     params:
-        code=code("figure8"),
+        folder=subpath(output.svg, parent=True),
+        code=plan.code("analysis.figure8"),
     shell:
-        "python -m analysis.figure8 --logs {input.logs} --models {input.models}"
-        " --output-dir $(dirname {output.svg}) > {log} 2>&1"
+        "python -m analysis.figure8 --logs {input.logs:q} --models {input.models:q}"
+        " --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule overlays:
     input:
-        data_files("val"),
-        predictions=f"<results>/{{run}}/seed{config['seeds'][0]}/predictions_gt.npz",
+        plan.data_files("val"),
+        predictions=f"<results>/{{run}}/seed{plan.config.seeds[0]}/predictions_gt.npz",
     output:
         report(
             "<results>/figures/overlays_{run}.png",
@@ -181,10 +182,10 @@ rule overlays:
     conda:
         "../../environment.yml"
     resources:
-        data_root=data_root,
+        data_root=plan.data_root,
     params:
-        dataset=lambda wildcards: RUNS[wildcards.run]["dataset"],
-        code=code("overlays"),
+        dataset=lambda wildcards: plan.runs[wildcards.run].settings.dataset,
+        code=plan.code("analysis.overlays"),
     shell:
-        "python -m analysis.overlays --dataset {params.dataset} --predictions {input.predictions}"
-        " --data-root {resources.data_root:q} --output {output} > {log} 2>&1"
+        "python -m analysis.overlays --dataset {params.dataset:q} --predictions {input.predictions:q}"
+        " --data-root {resources.data_root:q} --output {output:q} > {log:q} 2>&1"

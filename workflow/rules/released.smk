@@ -4,9 +4,6 @@ They stand on ``coco_root`` and ``mpii_root`` alone, so the target runs on top o
 """
 
 
-include: "common_released.smk"
-
-
 wildcard_constraints:
     checkpoint="[a-z0-9-]+@(coco|mpii)",
 
@@ -30,9 +27,9 @@ rule fetch_released:
     conda:
         "../../environment.yml"
     params:
-        names=[file.name for file in RELEASED],
+        names=released.names,
     shell:
-        "python -m pose.weights fetch {params.names} 2>&1 > {output} | tee {log}"
+        "python -m pose.weights fetch {params.names:q} 2>&1 > {output:q} | tee {log:q}"
 
 
 # The cache is verified again here, so when it was filled does not matter.
@@ -48,16 +45,17 @@ rule convert_released:
     conda:
         "../../environment.yml"
     params:
-        checksum=lambda wildcards: published_file(wildcards.checkpoint).checksum,
-        code=code("convert"),
+        checksum=released.checksum,
+        experiment=lambda wildcards: released.experiment(wildcards).model_dump_json(),
+        code=lambda wildcards: plan.code("pose.weights", released.model(wildcards)),
     shell:
-        "python -m pose.weights convert --name {wildcards.checkpoint} --output {output} > {log} 2>&1"
+        "python -m pose.weights convert --name {wildcards.checkpoint:q} --output {output:q} > {log:q} 2>&1"
 
 
 use rule infer as infer_released with:
     input:
-        released_annotations,
-        detections=released_detections,
+        released.annotations,
+        detections=released.detections,
         weights="<results>/released/{checkpoint}/weights.safetensors",
     output:
         "<results>/released/{checkpoint}/predictions_{boxes}.npz",
@@ -66,18 +64,18 @@ use rule infer as infer_released with:
     benchmark:
         "<results>/benchmarks/released/{checkpoint}-infer-{boxes}.tsv"
     resources:
-        gpu=GPUS,
-        device=config["device"],
-        data_root=lambda wildcards: str(released_data(wildcards)[1]),
+        gpu=plan.gpus,
+        device=plan.config.device,
+        data_root=released.root,
     params:
-        experiment=lambda wildcards: released_experiment(wildcards).model_dump_json(),
-        detections=released_detections_argument,
-        code=lambda wildcards: code("infer", published_file(wildcards.checkpoint).model),
+        experiment=lambda wildcards: released.experiment(wildcards).model_dump_json(),
+        detections=released.detections_arguments,
+        code=lambda wildcards: plan.code("pose.infer", released.model(wildcards)),
 
 
 use rule evaluate as evaluate_released with:
     input:
-        released_truth,
+        released.truth,
         predictions="<results>/released/{checkpoint}/predictions_{boxes}.npz",
     output:
         metrics="<results>/released/{checkpoint}/metrics_{boxes}.json",
@@ -87,13 +85,13 @@ use rule evaluate as evaluate_released with:
     benchmark:
         "<results>/benchmarks/released/{checkpoint}-evaluate-{boxes}.tsv"
     params:
-        arguments=released_scoring,
-        code=code("evaluate"),
+        arguments=released.scoring,
+        code=plan.code("pose.evaluate"),
 
 
 rule released_table:
     input:
-        released_metrics,
+        released.metrics,
     output:
         csv="<results>/tables/released.csv",
         md="<results>/tables/released.md",
@@ -110,7 +108,8 @@ rule released_table:
     conda:
         "../../environment.yml"
     params:
-        code=code("released"),
+        folder=subpath(output.csv, parent=True),
+        code=plan.code("analysis.released"),
     shell:
-        "python -m analysis.released --metrics {input}"
-        " --output-dir $(dirname {output.csv}) > {log} 2>&1"
+        "python -m analysis.released --metrics {input:q}"
+        " --output-dir {params.folder:q} > {log:q} 2>&1"

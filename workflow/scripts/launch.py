@@ -3,7 +3,7 @@
 Snakemake counts GPUs but does not say which. This takes the first free ones of the machine, each by
 a lock that lasts as long as the program, and names them in CUDA_VISIBLE_DEVICES; without enough
 free ones it waits. SLURM chooses by itself. With several GPUs the module is run by torchrun, one
-process a GPU.
+process a GPU. On a machine without any it runs on the CPU, and says so.
 
 The GPUs of the machine are those that CUDA_VISIBLE_DEVICES lists, otherwise all that nvidia-smi
 knows; the locks lie in POSE_GPU_LOCKS, by default a folder of the user's below /tmp.
@@ -12,6 +12,7 @@ knows; the locks lie in POSE_GPU_LOCKS, by default a folder of the user's below 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -27,20 +28,28 @@ from pose.support.lock import Lock
 
 
 def devices() -> list[str]:
-    """The GPUs that this process may use."""
+    """The GPUs that this process may use; none where nvidia-smi is missing or fails."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [device for device in visible.split(",") if device]
+        # CUDA itself sees those before the first that does not exist, such as -1.
+        names = (name.strip() for name in visible.split(","))
+        return list(itertools.takewhile(lambda name: name and not name.startswith("-"), names))
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
-        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
-    except (OSError, subprocess.CalledProcessError):
+        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
         return []
+    return [line for line in done.stdout.split() if line.isdecimal()]
 
 
 def take(count: int) -> list[str]:
-    """The first ``count`` free GPUs, all at once or none; their locks outlive ``exec``."""
+    """The first ``count`` free GPUs, all at once; their locks outlive ``exec``.
+
+    None where the machine has no GPU at all.
+    """
     known, folder = devices(), _lock_folder()
+    if not known:
+        return []
     if count > len(known):
         raise PoseError(f"{count} GPUs were asked for but this machine has {len(known)}")
     told = False
@@ -84,10 +93,14 @@ def main() -> None:
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     args = parser.parse_args()
 
-    if args.gpus and "SLURM_JOB_ID" not in os.environ:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(take(args.gpus))
+    gpus = args.gpus
+    if gpus and "SLURM_JOB_ID" not in os.environ:
+        taken = take(gpus)
+        if not taken:  # the program itself refuses --device cuda
+            print("no GPU is visible: running on the CPU", file=sys.stderr)
+        os.environ["CUDA_VISIBLE_DEVICES"], gpus = ",".join(taken), len(taken)
     # In this process's place, so that signals reach the program itself.
-    os.execv(sys.executable, [*program(args.gpus), "-m", args.module, *args.arguments])
+    os.execv(sys.executable, [*program(gpus), "-m", args.module, *args.arguments])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """An embedded data set of rendered people in COCO's keypoint layout.
 
-    DIR/settings.json
+    DIR/rendered.json    which of these files are ours, and what they were made from
     DIR/annotations/person_keypoints_{train,val}2017.json
     DIR/{train,val}2017/*.jpg
     DIR/person_detections_val2017.json
@@ -16,50 +16,37 @@ images leave the earlier ones as they were.
 from __future__ import annotations
 
 import json
-import tempfile
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import cv2
 import numpy as np
-from pydantic import Field
 
-from pose.config import Frozen, Probability, parse
+from pose.config import parse
 from pose.data.synthetic.canvas import Canvas, Capsule, RoundedPolygon, Texture, hsv
 from pose.data.synthetic.figure_drawing import LABELS_PER_PERSON, Figure, sample_figure
+from pose.data.synthetic.rendered import (
+    DETECTIONS,
+    MANIFEST,
+    SyntheticSettings,
+    own_files,
+    rendering,
+)
 from pose.datasets.keypoints import COCO
 from pose.support import cli
 from pose.support.errors import PoseError, command
-from pose.support.files import writing
+from pose.support.files import atomic, writing
 
 SPLITS = ("train", "val")
-DETECTIONS = "person_detections_val2017.json"
+SCRATCH = ".rendering"
 CROWD_PROBABILITY = 0.15
 UNLABELLED_PROBABILITY = 0.06
 SMALLEST_AREA = 150  # visible pixels below which a person is left unannotated
 JPEG_QUALITY = 90
-
-
-class SyntheticSettings(Frozen):
-    """Size and difficulty of the data set."""
-
-    seed: int = Field(0, ge=0)
-    train_images: int = Field(120, ge=1)
-    val_images: int = Field(60, ge=1)
-    image_size: tuple[Annotated[int, Field(ge=64)], Annotated[int, Field(ge=64)]] = (240, 320)
-    """(height, width) in pixels; a third of the images are turned upright."""
-    max_persons: int = Field(3, ge=1, le=20)
-    """Most persons in an image, those of a crowd not counted; they overlap by chance."""
-    occluders: Probability = 0.2
-    """Probability that something stands in front of a person."""
-    clutter: int = Field(10, ge=0)
-    """Shapes in the background."""
-    pose_spread: Probability = 0.35
-    """How far joint angles, view and in-plane rotation roam; 0 is one standing pose."""
-    color_jitter: Probability = 0.4
-    """How far cloth colours roam, and how vivid the background is."""
 
 
 @dataclass(frozen=True)
@@ -275,30 +262,53 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def write_dataset(folder: Path, settings: SyntheticSettings) -> str:
-    """Write the data set to ``folder``, which appears whole or not at all; returns a summary.
+    """Write the data set to ``folder``, replacing an earlier one; returns a summary.
 
-    Raises PoseError if ``folder`` holds anything but an earlier output of this function.
+    All is rendered before the first earlier file is replaced. Files of others stay; PoseError if
+    there are any and no earlier data set, or if one stands where ours has to be.
     """
-    empty = folder.is_dir() and not any(folder.iterdir())
-    ours = all((folder / name).is_file() for name in ("settings.json", DETECTIONS))
-    if folder.exists() and not (empty or ours):
-        raise PoseError(f"{folder}: not a synthetic data set; remove it or choose another --output")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        new = Path(scratch, "new")
-        (new / "annotations").mkdir(parents=True)
+    earlier = own_files(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not earlier:
+        _write_manifest(folder, [])  # from now on the folder is ours
+    scratch = folder / SCRATCH
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)  # of a rendering that was killed
+        scratch.mkdir()
+        (scratch / "annotations").mkdir()
         counts = []
         for split in SPLITS:
-            content = _write_split(new, settings, split)
+            content = _write_split(scratch, settings, split)
             images, persons = len(content["images"]), len(content["annotations"])
             counts.append(f"{images} {split} images ({persons} annotations)")
         detections = list(_detections(content, settings.seed))
-        _write_json(new / DETECTIONS, detections)
-        _write_json(new / "settings.json", settings.model_dump())
-        if folder.exists():
-            folder.rename(Path(scratch, "old"))
-        new.rename(folder)
+        _write_json(scratch / DETECTIONS, detections)
+        _replace(folder, scratch, earlier, rendering(settings))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return f"{folder}: {', '.join(counts)}, {len(detections)} detections"
+
+
+def _replace(folder: Path, scratch: Path, earlier: list[str], made_from: str) -> None:
+    """Move the files below ``scratch`` into ``folder``, in place of the ``earlier`` ones."""
+    names = sorted(
+        path.relative_to(scratch).as_posix() for path in scratch.rglob("*") if path.is_file()
+    )
+    for path in (folder / name for name in names if name not in set(earlier)):
+        if os.path.lexists(path) or path.parent.is_symlink():
+            raise PoseError(f"{path} is not ours; move it away, or choose another folder")
+    _write_manifest(folder, sorted({*earlier, *names}))
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        os.replace(scratch / name, folder / name)
+    for name in set(earlier) - set(names):
+        (folder / name).unlink(missing_ok=True)
+    _write_manifest(folder, names, made_from)
+
+
+def _write_manifest(folder: Path, files: list[str], made_from: str = "unfinished") -> None:
+    with atomic(folder / MANIFEST) as path:
+        _write_json(path, {"rendering": made_from, "files": files})
 
 
 @command

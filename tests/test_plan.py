@@ -1,0 +1,251 @@
+"""What the workflow makes of a config, asked without Snakemake."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from safetensors.numpy import save_file
+
+from pose.datasets import layout
+from pose.datasets.identity import data_hash, run_identity
+from pose.support.errors import PoseError
+from pose.support.fingerprint import code_of
+from workflow import document
+from workflow.plan import Plan
+from workflow.settings import read
+
+ROOT = Path(__file__).parent.parent
+RUN = "eeffpose-p0-order1"
+PRESENT = code_of("pose.train", RUN)
+
+
+def config(name: str) -> dict:
+    return yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
+
+
+def plan(name: str, *entries: str) -> Plan:
+    return Plan(read(config(name), entries))
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder with COCO's annotations, such as they are, in which the plan looks for results."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POSE_CACHE", str(tmp_path / "cache"))
+    for split in ("train", "val"):
+        path = layout.annotations("coco", Path("data/coco_mini"), split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(split)
+    return tmp_path
+
+
+class Trained:
+    """A finished training of order 1, as far as its files tell, by ``code``."""
+
+    def __init__(self, code: str = PRESENT.fingerprint, files: dict | None = None):
+        current = plan("coco_mini")
+        experiment = current.experiments[RUN, 0]
+        data = data_hash("coco", Path("data/coco_mini"))
+        self.origin = {
+            "experiment": run_identity(experiment, data),
+            "data": data,
+            "code": {"train": code},
+        }
+        about = {
+            "experiment": experiment.model_dump(mode="json"),
+            "made_from": self.origin,
+            "code_files": PRESENT.files | (files or {}),
+            "commit": "0123456789abcdef",
+        }
+        self.folder = Path("results/coco_mini", RUN, "seed0")
+        self.folder.mkdir(parents=True)
+        tensor = {"w": np.zeros(1, np.float32)}
+        save_file(tensor, self.folder / "weights.safetensors", {"about": json.dumps(about)})
+        self.run_dir = Path(current.run_directory(SimpleNamespace(run=RUN, seed="0")))
+        self.run_dir.mkdir(parents=True)
+        (self.run_dir / "checkpoint-000000009.pt").touch()
+        state = {key: about[key] for key in ("made_from", "code_files", "commit")}
+        state |= {"epochs_done": 11, "epochs": 11}
+        (self.run_dir / "run.json").write_text(json.dumps(state))
+
+    def evaluated(self, infer: str | None = None, **labels: str) -> None:
+        steps = {"infer": infer or code_of("pose.infer", RUN).fingerprint}
+        origin = self.origin | {"code": self.origin["code"] | steps}
+        about = json.dumps({"made_from": origin})
+        np.savez(self.folder / "predictions_gt.npz", about=about)
+        origin["code"]["evaluate"] = code_of("pose.evaluate").fingerprint
+        content = json.dumps({"made_from": origin} | labels)
+        (self.folder / "metrics_gt.json").write_text(content)
+
+
+def stale(*entries: str) -> set[str]:
+    return {Path(file).name for file in plan("coco_mini", *entries).check([])}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("modles=[]", "unknown key 'modles' (did you mean 'models'?)"),
+        ("runs=5", "runs: should be a list, got 5"),
+        ("runs=[]", "runs: give at least one"),
+        ("runs=[{seeds: [1]}]", "seeds holds for all runs"),
+        ("models=eeffpose-p0", "models: should be a list, got 'eeffpose-p0'"),
+        ("models=[eeffpose-p0-order9]", "unknown model 'eeffpose-p0-order9' (did you mean"),
+        ("protocol=releasd", "protocol: Input should be 'released', 'controlled' or 'paper'"),
+        ("overrides={train: x}", "overrides.train: should be a mapping, got 'x'"),
+        ("overrides={num_keypoints: 5}", "'overrides.num_keypoints'; known are model_options, "),
+        ("overrides={train: {epoch: 3}}", "'train.epoch' (did you mean 'epochs'?)"),
+        ("overrides={train: {learning_rate: 1}}", "'train.learning_rate'; known are batch_size"),
+        ("overrides={train: {schedule: {patiense: 3}}}", "did you mean 'patience'?"),
+        ("synthetic={pose_spred: 1}", "'synthetic.pose_spred' (did you mean 'pose_spread'?)"),
+        ("data_root=", "data_root: give a path"),
+        ("seeds=[x", "seeds: not valid YAML"),
+        ("input=[64, 50]", "order1 needs both sides to be multiples of 4"),
+    ],
+)
+def test_a_mistake_in_a_config_is_one_line_that_names_it(entry, message):
+    with pytest.raises(PoseError) as error:
+        plan("config", entry)
+    assert message in str(error.value)
+    assert str(error.value).startswith("config: ") and "\n" not in str(error.value)
+
+
+def test_a_files_values_are_taken_as_they_stand(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    (block,) = read(config("coco_mini") | {"data_root": "data/coco #2", "name": "007"})
+    assert (block.data_root, block.name) == ("data/coco #2", "007")
+    (block,) = read(config("coco_mini") | {"data_root": "~/coco"})
+    assert block.data_root == "/home/somebody/coco"
+
+
+def test_the_command_lines_text_is_typed_by_its_key():
+    entries = ["data_root=a: #b", "name=007", "detections=", "seeds=[0, 1]", "numerics=fast"]
+    (block,) = read(config("config"), [*entries, "overrides={train: {epochs: 3}}"])
+    assert (block.data_root, block.name, block.detections) == ("a: #b", "007", None)
+    assert (block.seeds, block.numerics) == ((0, 1), "fast")
+    assert block.overrides["train"] == config("config")["overrides"]["train"] | {"epochs": 3}
+
+
+def test_arguments_with_odd_characters_stay_single_words():
+    odd = "x $(touch pwned); '#\" {a}"
+    current = plan("config", f"data_root={odd}")
+    words = current.scoring(SimpleNamespace(run=RUN, seed="0", boxes="det"))
+    assert f"{odd}/annotations/person_keypoints_val2017.json" in words
+    assert shlex.split(shlex.join(words)) == words
+    assert current.detections(SimpleNamespace(run=RUN, boxes="det"))[1].startswith(f"{odd}/")
+
+
+def test_every_file_that_the_readme_of_results_promises_is_a_target():
+    targets = set(plan("config").targets())
+    for line in (ROOT / "results/README.md").read_text().splitlines():
+        if line.startswith("| `RUN/seedK/") and not re.search("submission|kept_code", line):
+            name = line.split("`")[1].removeprefix("RUN/seedK/").replace("{gt,det}", "det")
+            assert f"results/demo/{RUN}/seed0/{name}" in targets, name
+    for name in ("tables/table1", "figures/figure8"):
+        kinds = ("csv", "md", "html") if "table" in name else ("svg", "png")
+        assert {f"results/demo/{name}.{kind}" for kind in kinds} <= targets
+
+
+def test_results_of_the_present_experiment_data_and_code_are_current(checkout):
+    Trained().evaluated()
+    assert stale() == set()
+
+
+def test_an_edited_config_makes_weights_stale_even_without_snakemakes_memory(checkout):
+    Trained().evaluated()
+    assert stale("overrides={train: {lr: 0.1}}") == {"weights.safetensors"}
+    assert stale("overrides={train: {compile: true}}") == set()  # rounding
+
+
+def test_an_edited_val_set_makes_weights_stale(checkout):
+    Trained().evaluated()
+    layout.annotations("coco", Path("data/coco_mini"), "val").write_text("other people")
+    assert stale() == {"weights.safetensors"}
+
+
+def test_predictions_of_other_code_or_damaged_ones_are_stale_with_what_follows(checkout):
+    trained = Trained()
+    trained.evaluated(infer="00000000")
+    assert stale() == {"predictions_gt.npz", "metrics_gt.json"}
+    trained.evaluated()
+    (trained.folder / "predictions_gt.npz").write_bytes(b"")
+    assert stale() == {"predictions_gt.npz"}
+
+
+def test_a_training_whose_code_has_changed_is_asked_about_by_run_epochs_and_files(checkout):
+    Trained("aaaaaaaa", {"pose/targets/losses.py": "bbbbbbbb"})
+    with pytest.raises(SystemExit) as stop:
+        stale()
+    text = str(stop.value)
+    assert f"results/coco_mini/{RUN}/seed0: 11 of 11 epochs; changed since commit 01234567:" in text
+    assert "pose/targets/losses.py" in text
+    assert "on_code_change=keep" in text and "on_code_change=retrain" in text
+    assert plan("coco_mini").check(["coco_data"]) == set()  # nothing is asked where it is not used
+
+
+def test_a_kept_training_counts_as_current_and_is_not_asked_about_again(checkout):
+    trained = Trained("aaaaaaaa")
+    trained.evaluated()
+    layout_of_val = Path("data/coco_mini/val2017")
+    layout_of_val.mkdir()
+    current = plan("coco_mini", "on_code_change=keep")
+    assert {Path(file).name for file in current.check([])} == {"metrics_gt.json"}
+    said = current.scoring(SimpleNamespace(run=RUN, seed="0", boxes="gt"))[-1]
+    assert said == f"kept_code=aaaaaaaa, kept beside {PRESENT.fingerprint}"
+    assert list(trained.folder.glob("kept*")) == []  # a plan writes nothing
+    current.start([])
+    trained.evaluated(kept_code=said.partition("=")[2])
+    assert stale() == set()
+    assert json.loads((trained.folder / "kept_code.json").read_text()) == {
+        "aaaaaaaa": [PRESENT.fingerprint]
+    }
+
+
+def test_retraining_puts_the_earlier_run_aside_and_loses_nothing(checkout):
+    trained = Trained("aaaaaaaa")
+    Path("data/coco_mini/val2017").mkdir()
+    current = plan("coco_mini", "on_code_change=retrain")
+    assert {Path(file).name for file in current.check([])} == {"weights.safetensors"}
+    assert trained.run_dir.exists()
+    current.start([])
+    assert not trained.run_dir.exists()
+    aside = trained.run_dir.with_name(f"{trained.run_dir.name}-aaaaaaaa")
+    assert (aside / "checkpoint-000000009.pt").exists()
+    assert (trained.folder / "weights.safetensors").exists()
+
+
+def test_weights_are_stale_while_their_training_is_being_repeated(checkout):
+    trained = Trained("aaaaaaaa")
+    state = json.loads((trained.run_dir / "run.json").read_text())
+    state["made_from"]["code"]["train"] = PRESENT.fingerprint
+    (trained.run_dir / "run.json").write_text(json.dumps(state))
+    assert stale() == {"weights.safetensors"}
+
+
+def test_a_folder_of_somebody_else_is_refused_before_people_are_rendered_into_it(checkout):
+    with pytest.raises(SystemExit, match="coco_mini: not empty, and not a folder of rendered"):
+        plan("config", "data_root=data/coco_mini").check([])
+
+
+def test_the_page_and_the_schema_of_the_settings_are_up_to_date_and_take_every_config():
+    document.main(["--check"])
+    schema = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    for path in (ROOT / "config").glob("*.yaml"):
+        Draft202012Validator(schema).validate(yaml.safe_load(path.read_text()))
+        settings = yaml.safe_load(path.read_text())
+        assert Plan(read(settings), several="runs" in settings).runs
+
+
+def test_weights_that_are_trained_again_lose_the_mark_of_a_kept_code(checkout):
+    trained = Trained("aaaaaaaa")
+    (trained.folder / "kept_code.json").write_text('{"aaaaaaaa": ["bbbbbbbb"]}')
+    scoring = SimpleNamespace(run=RUN, seed="0", boxes="gt")
+    for choice, marked in (("keep", True), ("retrain", False)):
+        words = plan("coco_mini", f"on_code_change={choice}").scoring(scoring)
+        assert any(word.startswith("kept_code=") for word in words) == marked

@@ -1,0 +1,328 @@
+"""What the rules ask: the runs of a config, their files, and the arguments of their commands.
+
+Functions of ``wildcards`` are input functions and parameters of rules; arguments are lists, which
+the rules quote for the shell.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from pose.config.model_sheet import row_of
+from pose.data.synthetic.rendered import is_current, own_files
+from pose.datasets import layout
+from pose.datasets.identity import data_hash, run_identity
+from pose.datasets.keypoints import KEYPOINT_SETS
+from pose.support.errors import PoseError, command
+from pose.support.fingerprint import code_of
+from pose.support.lock import Lock
+from workflow.current import KEPT_LABEL, Training, question
+from workflow.runs import UNKNOWN, Run, scoring, suppression
+from workflow.scripts.launch import devices
+from workflow.settings import Config
+
+TABLE, FIGURE = ("csv", "md", "html"), ("svg", "png")
+OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
+"""Targets that need no data yet."""
+
+
+class Plan:
+    """A checked config, as the rules see it. PoseError for runs that cannot be."""
+
+    def __init__(self, blocks: Sequence[Config], several: bool = False) -> None:
+        """``several``: the config has a list of runs, whose names then tell data set and input."""
+        self.config = blocks[0]
+        self.results = f"results/{self.config.name}"
+        self.runs: dict[str, Run] = {}
+        for run in (Run(model, block) for block in blocks for model in block.models):
+            name = f"{run.settings.dataset}-{run.model}-{run.size}" if several else run.model
+            if name in self.runs:
+                raise PoseError(f"config: the run {name} is there twice")
+            self.runs[name] = run
+        try:
+            self.experiments = {
+                (name, seed): run.experiment(seed)
+                for name, run in self.runs.items()
+                for seed in self.config.seeds
+            }
+        except PoseError as error:
+            raise PoseError(f"config: {error}") from None
+        self._stale: set[str] | None = None
+        self._changed: list[Training] = []
+        roots = {run.root: run.settings for run in self.on("synthetic").values()}
+        self.rendered = next(iter(roots.values()), None)
+        """The settings by which people are rendered, or None."""
+        if len(roots) > 1:
+            raise PoseError(f"config: people are rendered into one folder, not {len(roots)}")
+
+    @cached_property
+    def gpus(self) -> int:
+        """How many GPUs a job uses: 0, or 1 that the profile may raise."""
+        return int(
+            self.config.device == "cuda" or (self.config.device == "auto" and any(devices()))
+        )
+
+    def on(self, *datasets: str) -> dict[str, Run]:
+        """The runs on these data sets."""
+        return {name: run for name, run in self.runs.items() if run.settings.dataset in datasets}
+
+    # Files
+
+    def files(self, name: str, runs: Iterable[str] | None = None) -> list[str]:
+        """The file ``name`` of every run and seed, for each source of boxes if it has {boxes}."""
+        return [
+            f"{self.results}/{run}/seed{seed}/{name.format(boxes=boxes)}"
+            for run in (self.runs if runs is None else runs)
+            for seed in self.config.seeds
+            for boxes in (self.runs[run].boxes if "{boxes}" in name else [""])
+        ]
+
+    def targets(self) -> list[str]:
+        """Every file that results/README.md promises, so that each is made again when missing."""
+        ablation, first = self.ablation(), next(iter(self.runs))
+        tables = [*([1] if ablation else []), *self.comparisons()]
+        figures = ["figure1", *(["figure8"] if ablation else []), "training"]
+        of_runs = ["weights.safetensors", "training.jsonl", "performance.jsonl"]
+        of_boxes = ["predictions_{boxes}.npz", "metrics_{boxes}.json", "persons_{boxes}.parquet"]
+        return [
+            *(f"{self.results}/tables/table{n}.{kind}" for n in tables for kind in TABLE),
+            *(f"{self.results}/figures/{name}.{kind}" for name in figures for kind in FIGURE),
+            f"{self.results}/figures/samples_{first}.png",
+            *(f"{self.results}/figures/overlays_{run}.png" for run in self.runs),
+            f"{self.results}/complexity.csv",
+            *(file for name in (*of_runs, *of_boxes) for file in self.files(name)),
+            *self.submissions(),
+        ]
+
+    def data_files(self, *splits: str) -> Callable[[Any], list[Path]]:
+        """An input function: the files whose change matters; images are not listed one by one."""
+
+        def files(wildcards: Any) -> list[Path]:
+            run = self.runs[wildcards.run]
+            if run.settings.dataset == "synthetic":
+                return [self._receipt]
+            paths = [layout.annotations(run.settings.dataset, run.root, s) for s in splits]
+            return [path for path in paths if path.exists()]
+
+        return files
+
+    @property
+    def _receipt(self) -> Path:
+        """Written when people are rendered, whose folder is no output of Snakemake."""
+        return Path(self.results, "rendered.txt")
+
+    def obtained_root(self, dataset: str) -> str:
+        """Where the first run on a data set looks for it."""
+        return next(
+            (run.settings.data_root for run in self.on(dataset).values()), f"data/{dataset}"
+        )
+
+    def run_directory(self, wildcards: Any) -> str:
+        """Where a training keeps its checkpoints: a folder for each experiment and data."""
+        return self._run_directory(wildcards.run, int(wildcards.seed))
+
+    def _run_directory(self, run: str, seed: int) -> str:
+        experiment = self.experiments[run, seed]
+        key = run_identity(experiment, self.runs[run].data)
+        return f"runs/{experiment.model}/seed{seed}/{key}"
+
+    # Which runs the tables and figures show
+
+    def ablation(self) -> list[str]:
+        """The runs of Table 1 and Figure 8: the orders, on the first data set and input of any."""
+        orders = {name: run for name, run in self.runs.items() if row_of(run.model)["order"]}
+        settings = [(run.settings.dataset, run.settings.input) for run in orders.values()]
+        return [name for name, pair in zip(orders, settings, strict=True) if pair == settings[0]]
+
+    def submitted(self) -> list[str]:
+        """The runs that predict COCO's test-dev."""
+        return [name for name, run in self.runs.items() if run.settings.test_detections]
+
+    def comparisons(self) -> list[int]:
+        """The numbers of the paper's comparison tables that this config has something for."""
+        others = set(self.runs) - set(self.ablation())
+        parts = {
+            2: others & set(self.on("coco", "synthetic")),
+            3: self.submitted(),
+            4: self.on("mpii"),
+        }
+        return [number for number, runs in parts.items() if runs]
+
+    def compared_metrics(self, wildcards: Any) -> list[str]:
+        """The metrics that a comparison table shows; test-dev has none."""
+        datasets = {"2": ("coco", "synthetic"), "3": (), "4": ("mpii",)}[wildcards.number]
+        return self.files("metrics_{boxes}.json", self.on(*datasets))
+
+    def submissions(self, wildcards: Any = None) -> list[str]:
+        """Test-dev's archives, which Table 3 names."""
+        if wildcards is not None and wildcards.number != "3":
+            return []
+        return [
+            f"{self.results}/{run}/seed{seed}/submission/"
+            f"person_keypoints_test-dev2017_{run}-seed{seed}_results.zip"
+            for run in self.submitted()
+            for seed in self.config.seeds
+        ]
+
+    def counted_cases(self) -> list[str]:
+        """A sheet for ``pose.complexity``: header and one line a model, input and keypoints."""
+        lines = ["model,input,num_keypoints"]
+        for run in self.runs.values():
+            size = run.settings.complexity_input or run.settings.input
+            keypoints = len(KEYPOINT_SETS[run.settings.dataset])
+            lines.append("{},{}x{},{}".format(run.model, *size, keypoints))
+        return list(dict.fromkeys(lines))
+
+    # Arguments
+
+    def code(self, module: str, *models: str) -> str:
+        """The fingerprint of a command's code, of the models' families if they are named."""
+        return " ".join(sorted({code_of(module, model).fingerprint for model in models or [None]}))
+
+    def data_root(self, wildcards: Any) -> str:
+        return self.runs[wildcards.run].settings.data_root
+
+    def experiment(self, wildcards: Any) -> str:
+        """As JSON; of the first seed where the file is not of one."""
+        seed = int(getattr(wildcards, "seed", self.config.seeds[0]))
+        return self.experiments[wildcards.run, seed].model_dump_json()
+
+    def detections(self, wildcards: Any) -> list[str]:
+        """Where a detector saw people on the val images, if its boxes are asked for."""
+        run = self.runs[wildcards.run]
+        if wildcards.boxes == "gt":
+            return []
+        return ["--detections", str(run.root / run.settings.detections)]
+
+    def test_dev(self, wildcards: Any) -> list[str]:
+        """The images of COCO's test-dev, and where a detector saw people on them."""
+        run = self.runs[wildcards.run]
+        return ["--split", "test-dev", "--detections", str(run.root / run.settings.test_detections)]
+
+    def image_info(self, wildcards: Any) -> str:
+        """The file that names test-dev's images."""
+        return str(layout.annotations("coco", self.runs[wildcards.run].root, "test-dev"))
+
+    def suppression(self, wildcards: Any) -> list[str]:
+        """Rescoring and OKS-NMS of a run's test-dev results."""
+        return suppression(self.experiments[wildcards.run, int(wildcards.seed)].test)
+
+    def scoring(self, wildcards: Any) -> list[str]:
+        """The arguments of ``pose.evaluate`` for a run."""
+        experiment = self.experiments[wildcards.run, int(wildcards.seed)]
+        root = self.runs[wildcards.run].root
+        accepted = self.trainings[wildcards.run, int(wildcards.seed)].acceptance()
+        kept = {KEPT_LABEL: accepted} if accepted else {}
+        return scoring(experiment, root, wildcards.seed, wildcards.boxes, **kept)
+
+    def submission_arguments(self, wildcards: Any) -> list[str]:
+        """What each of test-dev's archives is of."""
+        files = self.submissions(wildcards)
+        owners = [self.runs[name] for name in self.submitted() for _ in self.config.seeds]
+        texts = [f"{run.model}@{run.size}={file}" for run, file in zip(owners, files, strict=False)]
+        return ["--submissions", *texts] if texts else []
+
+    # Before and after
+
+    def check(self, targets: Iterable[str]) -> set[str]:
+        """The files of the targets that are there, but have to be made again.
+
+        Ends Snakemake, before the first job, if it would render into somebody else's folder, or if
+        the code of trainings on real data has changed and the config does not say what to do.
+        """
+        if self._stale is None:
+            try:
+                self._stale = self._check(self._trainings(targets))
+            except PoseError as error:
+                stop(error)
+        return self._stale
+
+    def _check(self, trainings: list[Training]) -> set[str]:
+        stale = [] if self.rendered is None or self._is_rendered else [self._receipt]
+        self._changed = [one for one in trainings if one.is_changed]
+        if asked := [one for one in self._changed if one.choice is None]:
+            stop(question(asked))
+        stale += [file for one in trainings for file in one.stale()]
+        return {str(file) for file in stale if file.exists()}
+
+    def _trainings(self, targets: Iterable[str]) -> list[Training]:
+        """The trainings that stand behind Snakemake's targets."""
+        shared = tuple(f"{self.results}/{folder}/" for folder in ("tables/table", "figures"))
+        every = not targets or any(t == "all" or t.startswith(shared) for t in targets)
+        return [
+            training
+            for training in self.trainings.values()
+            if every or any(target.startswith(f"{training.folder}/") for target in targets)
+        ]
+
+    @cached_property
+    def trainings(self) -> dict[tuple[str, int], Training]:
+        """Every run and seed."""
+        return {
+            (name, seed): Training(
+                experiment,
+                self._annotations(self.runs[name]),
+                Path(self.results, name, f"seed{seed}"),
+                Path(self._run_directory(name, seed)),
+                # A training on rendered people takes minutes; another one is the user's to decide.
+                self.config.on_code_change
+                or ("retrain" if experiment.dataset == "synthetic" else None),
+            )
+            for (name, seed), experiment in self.experiments.items()
+        }
+
+    def _annotations(self, run: Run) -> str | None:
+        """The hash of a run's annotations as they will be; None where that is not known."""
+        if run.settings.dataset == "synthetic":
+            return data_hash("synthetic", run.root) if self._is_rendered else None
+        return None if run.data == UNKNOWN else run.data
+
+    @cached_property
+    def _is_rendered(self) -> bool:
+        """Whether people need not be rendered; PoseError for somebody else's folder."""
+        own_files(Path(self.rendered.data_root))
+        return is_current(Path(self.rendered.data_root), self.rendered.synthetic)
+
+    @command
+    def start(self, targets: Iterable[str]) -> None:
+        """End Snakemake, before the first job, where another one works or data are missing.
+
+        A dry run plans without the data.
+        """
+        self._lock = Lock(Path(".snakemake/pose.support.lock"))  # until this process ends
+        if not self._lock.acquire():
+            holder = self._lock.holder()
+            raise PoseError(f"another Snakemake ({holder}) works in this folder; wait for it")
+        if self.config.device == "auto" and not self.gpus:
+            print("device auto: no GPU is visible, so everything runs on the CPU", file=sys.stderr)
+        if not OBTAINING & set(targets):
+            for run in self.on("coco", "mpii").values():
+                layout.images(run.settings.dataset, run.root, "val")
+        for training in self._changed:
+            if training.choice == "keep":
+                training.keep()
+            else:
+                training.put_aside()
+
+    def summary(self, targets: Iterable[str]) -> str:
+        """What was measured and where the rest lies."""
+        if "released" in targets:
+            return f"\nTable: {self.results}/tables (released.html, .md, .csv)\n"
+        shown, table = "", Path(self.results, "tables/table1.csv")
+        if table.exists():
+            rows = list(csv.DictReader(table.open()))
+            columns = [c for c in rows[0] if c in ("order", "seed") or c.startswith("measured")]
+            shown = tabulate([[row[c] for c in columns] for row in rows], headers=columns)
+        return f"\n{shown}\n\nTables and figures: {self.results}/tables, {self.results}/figures\n"
+
+
+def stop(message: object) -> None:
+    """End Snakemake with one line."""
+    sys.exit(f"error: {message}")
