@@ -33,7 +33,7 @@ from pose.models import create_model
 from pose.support import cli
 from pose.support.device import device_name, select_device
 from pose.support.errors import PoseError, command, nearest
-from pose.support.files import read_json, write_file
+from pose.support.files import read_json, write_file, writing
 from pose.weights import catalogue, fetch, load_published, read_state_dict
 from pose.weights.about import read_about
 from pose.weights.file import load_weights
@@ -216,6 +216,11 @@ def main(argv: list[str] | None = None) -> None:
 
     if twice := {path.stem for path in args.images if _stems(args.images).count(path.stem) > 1}:
         raise PoseError(f"several images are called {min(twice)!r}: predict them apart")
+    drawings = {path.name: args.output_dir / f"{path.stem}_pose.jpg" for path in args.images}
+    for path in drawings.values():
+        with writing(path):
+            args.output_dir.mkdir(parents=True, exist_ok=True)
+            path.exists()  # fails for a name that is too long
     photos = {path.name: read_photo(path) for path in args.images}
     boxes = read_boxes(args.boxes, photos) if args.boxes else {}
     model, experiment = load_checkpoint(args.checkpoint)
@@ -226,8 +231,7 @@ def main(argv: list[str] | None = None) -> None:
         for result in results:
             if result["image"] == name:
                 draw_skeleton(photo, np.reshape(result["keypoints"], (-1, 3)), keypoints)
-        drawn = cv2.imencode(".jpg", photo)[1].tobytes()
-        write_file(args.output_dir / f"{Path(name).stem}_pose.jpg", drawn)
+        write_file(drawings[name], cv2.imencode(".jpg", photo)[1].tobytes())
     lines = "[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n"
     write_file(args.output_dir / "predictions.json", lines)
     print(f"{len(results)} people on {len(photos)} images: {args.output_dir}/predictions.json")

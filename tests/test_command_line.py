@@ -82,6 +82,10 @@ def fails_with(error: BaseException):
         ),
         (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device"),
         (FileNotFoundError(errno.ENOENT, "No such file", "x.csv"), "error: x.csv: No such file"),
+        (
+            UnicodeEncodeError("utf-8", "caf\udce9", 3, 4, "surrogates not allowed"),
+            r"error: 'caf\udce9' is no text in utf-8; rename it",
+        ),
         (MemoryError(), "error: out of memory; use a machine with more, or fewer --workers"),
     ],
     ids=lambda value: type(value).__name__,

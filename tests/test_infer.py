@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from pose import evaluate, infer
 from pose.config import experiment
 from pose.data.samples import open_split
-from pose.data.synthetic.render import SyntheticSettings, write_dataset
+from pose.data.synthetic.render import write_dataset
+from pose.data.synthetic.rendered import SyntheticSettings
 from pose.datasets.keypoints import COCO
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.score import score

@@ -19,8 +19,9 @@ import pytest
 from snakemake_cli import ROOT, snakemake
 
 from pose.data.obtain import fetch as module
+from pose.data.obtain.__main__ import main
 from pose.data.obtain.archives import extract_files, extract_folder
-from pose.data.obtain.fetch import is_there, main, obtain
+from pose.data.obtain.fetch import is_there, obtain
 from pose.data.obtain.sources import Source, parts_of, sources
 from pose.support import download
 from pose.support.download import Transfers

@@ -1,6 +1,7 @@
 """People on one's own photos: boxes, drawings, JSON, and what is said to wrong input."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -162,3 +163,18 @@ def test_a_published_name_is_a_checkpoint(monkeypatch):
     )
     with pytest.raises(PoseError, match="tf_efficientnet_b0 holds a backbone only; choose"):
         load_checkpoint("tf_efficientnet_b0")
+
+
+def test_photos_have_any_name_that_the_system_allows(folder, tmp_path):
+    photo = (folder / "a.jpg").read_bytes()
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / f"{name}.jpg").write_bytes(photo)
+    weights = folder / "weights.safetensors"
+    command(tmp_path, f"{name}.jpg", checkpoint=weights, output_dir="out")
+    assert sorted(os.listdir(tmp_path / "out")) == [f"{name}_pose.jpg", "predictions.json"]
+    (result,) = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert result["image"] == f"{name}.jpg"
+    (tmp_path / f"{'n' * 251}.jpg").write_bytes(photo)  # its drawing's name would be too long
+    with pytest.raises(SystemExit, match=r"^error: cannot write .*n_pose.jpg: File name too long"):
+        command(tmp_path, f"{name}.jpg", f"{'n' * 251}.jpg", checkpoint=weights, output_dir="none")
+    assert not os.listdir(tmp_path / "none")

@@ -13,7 +13,8 @@ from pose.config.model_sheet import row_of
 from pose.config.presets import recipe_of, recipes
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
-from pose.data.synthetic.render import SyntheticSettings, write_dataset
+from pose.data.synthetic.render import write_dataset
+from pose.data.synthetic.rendered import SyntheticSettings
 from pose.models import create_model, list_models
 from pose.support.errors import PoseError
 from pose.train import train

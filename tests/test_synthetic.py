@@ -11,10 +11,11 @@ import pytest
 from pycocotools.coco import COCO as CocoApi
 
 from pose.config import parse
+from pose.data.synthetic.__main__ import main
 from pose.data.synthetic.canvas import Canvas, Capsule, Texture
 from pose.data.synthetic.figure_drawing import sample_figure
-from pose.data.synthetic.render import SyntheticSettings, main, render, write_dataset
-from pose.data.synthetic.rendered import is_current, own_files
+from pose.data.synthetic.render import render, write_dataset
+from pose.data.synthetic.rendered import SyntheticSettings, is_current, own_files
 from pose.datasets.keypoints import COCO
 from pose.support.errors import PoseError
 

@@ -18,7 +18,8 @@ from torch import nn
 from pose.config import Experiment, experiment
 from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
-from pose.data.synthetic.render import SyntheticSettings, write_dataset
+from pose.data.synthetic.render import write_dataset
+from pose.data.synthetic.rendered import SyntheticSettings
 from pose.datasets.identity import annotation_hashes
 from pose.datasets.keypoints import COCO
 from pose.parallel import distributed

@@ -20,7 +20,8 @@ from pose.data.dataset import PoseDataset
 from pose.data.image_decode import decode_image
 from pose.data.images import read_bytes
 from pose.data.samples import Samples, open_split
-from pose.data.synthetic.render import SyntheticSettings, write_dataset
+from pose.data.synthetic.render import write_dataset
+from pose.data.synthetic.rendered import SyntheticSettings
 from pose.targets.heatmap import gaussian_targets, normalise
 
 SIZE = (256, 256)

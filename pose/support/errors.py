@@ -45,6 +45,8 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             sys.exit(130)
         except MemoryError:
             sys.exit("error: out of memory; use a machine with more, or fewer --workers")
+        except UnicodeEncodeError as error:
+            sys.exit(f"error: {error.object[:200]!r} is no text in {error.encoding}; rename it")
         except OSError as error:
             if error.errno is None:
                 raise

@@ -124,7 +124,8 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def write_file(path: Path, content: str | bytes) -> None:
     """Write a whole file, text as UTF-8, in the way of :func:`atomic`."""
-    data = content.encode() if isinstance(content, str) else content
+    # A name of a file may hold bytes that are no text.
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 

@@ -1,8 +1,4 @@
-"""Obtain COCO or MPII: ``python -m pose.data.obtain coco --root data/coco``.
-
-Fetches what is missing, several files at a time; call it again to go on after an interruption.
-Every file is checked against the published checksum; SHA256SUMS at the root notes what came.
-"""
+"""Fetching what is missing of a data set, several files at a time, each checked and noted."""
 
 from __future__ import annotations
 
@@ -18,11 +14,10 @@ from filelock import FileLock
 
 from pose.data.obtain.archives import ELSEWHERE, extract_files, extract_folder
 from pose.data.obtain.mpii_release import convert
-from pose.data.obtain.sources import DETECTED, Source, part, parts_of
+from pose.data.obtain.sources import DETECTED, Source, part
 from pose.datasets import layout
-from pose.support import cli
 from pose.support.download import Transfers, download
-from pose.support.errors import PoseError, command
+from pose.support.errors import PoseError
 from pose.support.files import atomic, read_json
 
 DEFAULT_PARTS = {
@@ -158,31 +153,3 @@ def _check_by_hand(root: Path, files: list[Source]) -> None:
             raise PoseError(f"{path}: not HRNet's list of {expected} boxes; download it again")
         if problem := source.mismatch(path):
             print(f"{path}: {len(boxes)} boxes, but another file than the known one: {problem}")
-
-
-@command
-def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.data.obtain", __doc__)
-    parser.add_argument("dataset", choices=list(DEFAULT_PARTS))
-    parser.add_argument("--root", type=Path, help="folder; default: data/DATASET")
-    parser.add_argument(
-        "--parts",
-        nargs="+",
-        metavar="PART",
-        help="; ".join(
-            f"{dataset}: {', '.join(parts_of(dataset))} (default: {', '.join(default)})"
-            for dataset, default in DEFAULT_PARTS.items()
-        ),
-    )
-    parser.add_argument("--connections", type=cli.whole(1, 1000), default=4, help="files at a time")
-    parser.add_argument("--unpack", action="store_true", help="unpack the zip archives of images")
-    args = parser.parse_args(argv)
-
-    root = args.root or Path("data", args.dataset)
-    parts = args.parts or DEFAULT_PARTS[args.dataset]
-    obtain(args.dataset, root, parts, args.connections, args.unpack)
-    print(f"{root}: {', '.join(parts)} there; python -m pose.data.verify {args.dataset} checks it")
-
-
-if __name__ == "__main__":
-    main()

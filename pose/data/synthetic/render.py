@@ -26,7 +26,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pose.config import parse
 from pose.data.synthetic.canvas import Canvas, Capsule, RoundedPolygon, Texture, hsv
 from pose.data.synthetic.figure_drawing import LABELS_PER_PERSON, Figure, sample_figure
 from pose.data.synthetic.rendered import (
@@ -37,9 +36,8 @@ from pose.data.synthetic.rendered import (
     rendering,
 )
 from pose.datasets.keypoints import COCO
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import atomic, writing
+from pose.support.errors import PoseError
+from pose.support.files import atomic
 
 SPLITS = ("train", "val")
 SCRATCH = ".rendering"
@@ -309,20 +307,3 @@ def _replace(folder: Path, scratch: Path, earlier: list[str], made_from: str) ->
 def _write_manifest(folder: Path, files: list[str], made_from: str = "unfinished") -> None:
     with atomic(folder / MANIFEST) as path:
         _write_json(path, {"rendering": made_from, "files": files})
-
-
-@command
-def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.data.synthetic", "Render people and write them as COCO keypoints.")
-    parser.add_argument(
-        "--output", type=cli.output_folder, required=True, help="folder to write or replace"
-    )
-    parser.add_argument("--settings", default="{}", help="JSON of SyntheticSettings")
-    arguments = parser.parse_args(argv)
-    settings = parse(SyntheticSettings, arguments.settings, "synthetic settings")
-    with writing(arguments.output):
-        print(write_dataset(arguments.output, settings))
-
-
-if __name__ == "__main__":
-    main()
