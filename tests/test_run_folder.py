@@ -245,6 +245,6 @@ def test_a_truth_that_only_the_scorer_would_refuse_ends_before_the_first_step(da
     content = json.loads(val.read_text())
     del content["annotations"][0]["num_keypoints"]
     val.write_text(json.dumps(content))
-    with pytest.raises(PoseError, match=r"val2017.json: annotation 0 .*num_keypoints"):
+    with pytest.raises(PoseError, match=r"val2017.json: record 0 of .* no .num_keypoints"):
         train(small_experiment(), tmp_path / "data", tmp_path / "run", CPU)
     assert not list((tmp_path / "run").glob("*.*"))

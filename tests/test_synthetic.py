@@ -268,7 +268,7 @@ def test_a_rendering_that_was_killed_is_gone_on_with(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pose.data.synthetic.os.replace", killed)
+        patch.setattr("pose.data.synthetic.render.os.replace", killed)
         with pytest.raises(KeyboardInterrupt):
             write_dataset(folder, SMALL)
     assert not is_current(folder, SMALL)

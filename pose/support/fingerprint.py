@@ -5,7 +5,7 @@ that these modules name. It is found from the sources alone, so that nothing can
 out are the :data:`HARMLESS` modules and, where a step is of one model, what only others need.
 
 The meaning of a Python file is its syntax tree. Comments, layout, docstrings, the order of imports,
-annotations of functions, and the texts of errors and of ``--help`` do not count.
+annotations of functions, the texts of errors and of ``--help``, and citations do not count.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ ROOT = Path(pose.__file__).parent.parent
 PACKAGES = ("pose", "analysis")
 
 HARMLESS = {
+    "pose.support.cache_folder": "it says where copies lie, whose content is checked",
+    "pose.support.cli": "it reads options, whose values reach the steps by name",
     "pose.support.download": "what it fetches is checked by those who asked for it",
     "pose.support.errors": "it shows errors, and a step that fails has no result",
     "pose.support.files": "it moves content between disk and memory, which stays what it is",
@@ -247,7 +249,7 @@ class _Reading:
             return ""
         if kind is ast.Expr and isinstance(node.value, ast.Constant):
             return ""  # a docstring
-        if kind is ast.keyword and node.arg in ("help", "metavar"):
+        if kind is ast.keyword and node.arg in ("help", "metavar", "bibtex", "licence", "parity"):
             return ""
         if kind is ast.Raise and isinstance(node.exc, ast.Call):
             return f"Raise({self.meaning(node.exc.func)})"

@@ -17,8 +17,9 @@ from pose.support.errors import PoseError
 from pose.weights.refusal import reason
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # preferred where there are others, too
-TRAINERS = re.compile(r"(?:(?:module|_orig_mod)\.)+")  # DataParallel's and torch.compile's prefixes
-PREFIX = re.compile(r"(?:model\.|module\.)+")  # a trainer's attribute holds the model
+# What torch.compile calls a model or a part of one, and DataParallel a part.
+WRAPPED = re.compile(r"(?<![^.])_orig_mod\.|(?<=\.)module\.")
+PREFIX = re.compile(r"(?:model\.|module\.)+")  # DataParallel's, or a trainer's attribute
 DEPTH = 8  # of dictionaries in each other that are searched for tensors
 UNPACKED = 20  # times its size; what a file may unpack to, as weights hardly compress
 NUMBERS = {
@@ -62,7 +63,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     state = _state_dict(_content(path), path)
-    names = {key: TRAINERS.sub("", key) for key in state}
+    names = {key: WRAPPED.sub("", key) for key in state}
     if all(PREFIX.match(name) for name in names.values()):
         names = {key: PREFIX.sub("", name, count=1) for key, name in names.items()}
     if len(set(names.values())) < len(names):
