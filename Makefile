@@ -36,6 +36,7 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/python -m workflow.document --check
 	$(BIN)/python docs/architecture.py --check
+	$(BIN)/python docs/models.py --check
 	$(SNAKEMAKE) --lint
 
 setup: $(VENV)/.installed

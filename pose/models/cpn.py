@@ -233,4 +233,5 @@ FAMILY = Family(
   booktitle={CVPR},
   year={2018}
 }""",
+    parity={"cpn-r50": "heat maps", "cpn-r50-projection": "counts"},
 )

@@ -285,4 +285,10 @@ FAMILY = Family(
   journal={Applied Intelligence},
   year={2021}
 }""",
+    parity={
+        "efficientpose-1": "heat maps",
+        "efficientpose-2": "statistics",
+        "efficientpose-3": "counts",
+        "efficientpose-4": "counts",
+    },
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
 
 from torch import nn
 
@@ -12,6 +12,8 @@ from pose.models.naming import Naming
 from pose.support.errors import PoseError, nearest
 
 INITS = ("scratch", "imagenet")
+Parity = Literal["heat maps", "statistics", "counts"]
+"""What of a model the tests compare with its source; each includes those after it."""
 
 
 class Start(NamedTuple):
@@ -65,10 +67,12 @@ class Family:
 
     ``models``: name -> builder, which takes ``num_keypoints`` and the family's options by keyword.
     ``source``: the repository and commit, or the paper, that each is equal to or rebuilt from.
-    ``licence`` is the source's; ``bibtex`` cites its paper.
+    ``licence`` is the source's; ``bibtex`` cites its paper. ``parity``: what is known to be equal
+    to the source, of each model that is compared with it.
     """
 
     models: dict[str, Callable[..., PoseModel]]
     source: str
     licence: str
     bibtex: str
+    parity: dict[str, Parity] = field(default_factory=dict)

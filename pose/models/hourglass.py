@@ -144,4 +144,5 @@ FAMILY = Family(
   booktitle={ECCV},
   year={2016}
 }""",
+    parity={"hourglass-2": "heat maps", "hourglass-8": "statistics"},
 )

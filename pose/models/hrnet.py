@@ -196,4 +196,5 @@ FAMILY = Family(
   booktitle={CVPR},
   year={2019}
 }""",
+    parity={"hrnet-w32": "heat maps", "hrnet-w48": "statistics", "hrnet-w16": "statistics"},
 )

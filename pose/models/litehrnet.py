@@ -287,4 +287,5 @@ FAMILY = Family(
   booktitle={CVPR},
   year={2021}
 }""",
+    parity={"litehrnet-18": "heat maps", "litehrnet-30": "statistics"},
 )

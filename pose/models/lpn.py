@@ -146,4 +146,5 @@ FAMILY = Family(
   journal={arXiv:1911.10346},
   year={2019}
 }""",
+    parity={"lpn-50": "heat maps", "lpn-101": "counts", "lpn-152": "statistics"},
 )

@@ -109,4 +109,5 @@ FAMILY = Family(
   howpublished={https://github.com/open-mmlab/mmpose},
   year={2020}
 }""",
+    parity={"mobilenetv2": "heat maps", "shufflenetv2": "statistics"},
 )

@@ -137,4 +137,5 @@ FAMILY = Family(
   booktitle={ICCV},
   year={2019}
 }""",
+    parity={"mobilenetv3": "statistics"},
 )

@@ -58,4 +58,5 @@ FAMILY = Family(
   booktitle={ECCV},
   year={2018}
 }""",
+    parity={"simplebaseline-r50": "heat maps", "simplebaseline-r152": "statistics"},
 )

@@ -154,4 +154,10 @@ FAMILY = Family(
   pages={632},
   year={2022}
 }""",  # noqa: E501
+    parity={
+        "eeffpose-p0": "heat maps",
+        **{f"eeffpose-p0-order{order}": "heat maps" for order in range(1, 9)},
+        "eeffpose-p2": "counts",
+        **{f"eeffpose-p2-order{order}": "counts" for order in (3, 5, 6, 8)},
+    },
 )
