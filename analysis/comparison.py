@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     name = f"table{options.number}"
     text = caption(options.number, table)
-    tables.write(table, options.output_dir, name, f"Table {options.number}", text)
+    tables.write_table(table, options.output_dir, name, f"Table {options.number}", text)
     tables.write_csv(table, options.output_dir / f"{name}.csv")
 
 

@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     table = cost_table(read_complexity(options.complexity), read_sheet(options.models))
-    tables.write(summarise(table), options.output_dir, "complexity", "Complexity", CAPTION)
+    tables.write_table(summarise(table), options.output_dir, "complexity", "Complexity", CAPTION)
     columns = [*CASE, "reconstruction", "params", "gmacs", "gmacs_conv_linear", "table"]
     columns += ["printed_input", *PRINTED.values(), *(f"difference {q}" for q in PRINTED), "reason"]
     tables.write_csv(table[columns].round(6), options.output_dir / "complexity.csv")

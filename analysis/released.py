@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     metrics = read_metrics(options.metrics, "checkpoint")
     table = released_table(metrics, read_sheet(options.models))
     title = "Released checkpoints"
-    tables.write(summarise(table), options.output_dir, "released", title, caption(table))
+    tables.write_table(summarise(table), options.output_dir, "released", title, caption(table))
     numbers = _mark_not_run(table, table.round(3))
     tables.write_csv(numbers, options.output_dir / "released.csv")
 

@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     metrics, sheet = read_metrics(options.metrics), read_sheet(options.models)
     table = ablation_table(metrics, read_complexity(options.complexity), sheet)
     text = caption(metrics, sheet)
-    tables.write(summarise(table), options.output_dir, "table1", "Table 1", text)
+    tables.write_table(summarise(table), options.output_dir, "table1", "Table 1", text)
     _write_csv(table, options.output_dir / "table1.csv")
 
 

@@ -23,7 +23,7 @@ def mean_and_spread(scores: pd.Series) -> str:
     return f"{known.mean():.1f}{spread}"
 
 
-def write(table: pd.DataFrame, folder: Path, name: str, title: str, note: str) -> None:
+def write_table(table: pd.DataFrame, folder: Path, name: str, title: str, note: str) -> None:
     """Write a table of text as ``name.md`` and ``name.html``; ``title`` and ``note`` caption it."""
     markdown = table.to_markdown(index=False, disable_numparse=True)
     write_file(folder / f"{name}.md", f"**{title}.** {note}\n\n{markdown}\n")

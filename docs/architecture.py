@@ -21,7 +21,7 @@ WAY = [
     ("pose.datasets.records.read_persons", "reads the annotated persons as flat arrays"),
     ("pose.data.samples.open_split", "gives each a box of the input's shape around it"),
     ("pose.data.images.read_image", "decodes the JPEG"),
-    ("pose.data.augment.draw", "draws scale, rotation and flip from (seed, epoch, sample)"),
+    ("pose.data.augment.random_crop", "draws scale, rotation and flip from (seed, epoch, sample)"),
     ("pose.data.crop.crop_person", "cuts the person out, warped to the input size"),
     ("pose.targets.heatmap.normalise", "makes a normalised tensor of the crops, on the device"),
     ("pose.models.create_model", "built the net that gives a heat map for each joint"),

@@ -38,7 +38,7 @@ def evaluate_coco(args: argparse.Namespace) -> dict[str, Any]:
         results, about = read_results(args.predictions, truth.image_ids), {}
     if args.per_person:
         judge = coco.run(results, truth, "pycocotools")
-        per_person.write(per_person.coco_persons(judge), args.per_person)
+        per_person.write_persons(per_person.coco_persons(judge), args.per_person)
     metrics = coco.evaluate(results, truth, args.evaluator)
     return about | metrics | {"persons": len(results), "images": len(truth.image_ids)}
 
@@ -56,7 +56,7 @@ def evaluate_mpii(args: argparse.Namespace) -> dict[str, Any]:
         joints = pckh.read_predictions(args.predictions)
     metrics = pckh.pckh(joints, truth)
     if args.per_person:
-        per_person.write(per_person.mpii_persons(joints, truth), args.per_person)
+        per_person.write_persons(per_person.mpii_persons(joints, truth), args.per_person)
     return about | metrics | {"persons": len(joints), "evaluator": pckh.__name__}
 
 

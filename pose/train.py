@@ -35,7 +35,7 @@ from pose.support.errors import command
 from pose.support.files import atomic
 from pose.support.lock import Lock
 from pose.training.checkpoint import OUTPUTS
-from pose.training.faults import explained
+from pose.training.faults import faults_in_one_line
 from pose.training.trainer import Trainer
 from pose.weights import initialise
 
@@ -55,7 +55,7 @@ def train(
 
     ``wait``: for another one to end, instead of the PoseError. ``options`` are the Trainer's.
     """
-    with explained(experiment.train.batch_size), held(run_dir, wait):
+    with faults_in_one_line(experiment.train.batch_size), run_lock(run_dir, wait):
         train_set = open_split(experiment.dataset, data_root, "train", experiment.input_size)
         val_set = open_split(experiment.dataset, data_root, "val", experiment.input_size)
         check_truth(experiment, data_root)
@@ -84,12 +84,12 @@ def train(
 
 
 @contextmanager
-def held(run_dir: Path, wait: bool) -> Iterator[None]:
+def run_lock(run_dir: Path, wait: bool) -> Iterator[None]:
     """The lock on a run, which the first process holds for all."""
     lock, told = Lock(run_dir / "lock"), False
     while not distributed.from_first(distributed.rank() == 0 and lock.acquire()):
         if not wait:
-            raise distributed.agreed(
+            raise distributed.error_on_every_rank(
                 f"another trainer ({lock.holder()}) holds {run_dir}; wait for it or stop it"
             )
         if not told and distributed.rank() == 0:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pose.config import experiment
-from pose.data.augment import draw, generator, half_body
+from pose.data.augment import generator, half_body, random_crop
 from pose.datasets.keypoints import COCO
 
 ASPECT = 192 / 256
@@ -19,7 +19,7 @@ def augmentation():
 
 def crops(augmentation, visible, count=4000):
     person = *BOX, JOINTS, visible, COCO, ASPECT
-    return [draw(generator(0, 0, index), augmentation, *person) for index in range(count)]
+    return [random_crop(generator(0, 0, index), augmentation, *person) for index in range(count)]
 
 
 def test_streams_differ_by_seed_epoch_and_sample_and_repeat():

@@ -19,7 +19,7 @@ from pose.support.errors import PoseError
 from pose.support.files import atomic
 from pose.train import train
 from pose.training import checkpoint
-from pose.training.faults import explained
+from pose.training.faults import faults_in_one_line
 
 
 def trainer_command(data_root: Path, folder: Path, *more: str, **train: object) -> list:
@@ -234,7 +234,7 @@ def test_running_out_of_memory_says_which_setting_to_lower(data_root, tmp_path):
     trainer.step_model = Greedy()
     with (
         pytest.raises(PoseError, match=r"out of memory \(tried .*lower train.batch_size \(now 4\)"),
-        explained(4),
+        faults_in_one_line(4),
     ):
         trainer.run()
 
@@ -243,7 +243,7 @@ def test_a_gpu_out_of_memory_says_which_setting_to_lower():
     text = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of ..."
     with (
         pytest.raises(PoseError, match=r"\(Tried to allocate 2.50 GiB\); lower train.batch_size"),
-        explained(64),
+        faults_in_one_line(64),
     ):
         raise torch.OutOfMemoryError(text)
 
@@ -265,12 +265,15 @@ def test_a_killed_loader_worker_is_named(data_root, tmp_path):
 
 @pytest.mark.parametrize("error", [ConnectionResetError, EOFError])
 def test_a_loader_worker_killed_while_it_hands_a_batch_over_is_named(error):
-    with pytest.raises(PoseError, match=r"DataLoader worker exited.*lower --workers"), explained(4):
+    with (
+        pytest.raises(PoseError, match=r"DataLoader worker exited.*lower --workers"),
+        faults_in_one_line(4),
+    ):
         raise error
 
 
 def test_other_errors_of_torch_are_not_hidden():
-    with pytest.raises(RuntimeError, match="shape"), explained(4):
+    with pytest.raises(RuntimeError, match="shape"), faults_in_one_line(4):
         raise RuntimeError("shape '[2]' is invalid")
 
 

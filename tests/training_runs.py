@@ -24,8 +24,8 @@ from pose.datasets.identity import annotation_hashes
 from pose.datasets.keypoints import COCO
 from pose.parallel import distributed
 from pose.support.errors import command
-from pose.train import SIGNALS, held
-from pose.training.faults import explained
+from pose.train import SIGNALS, run_lock
+from pose.training.faults import faults_in_one_line
 from pose.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -148,7 +148,7 @@ def _train(
                 step(batch)
 
             trainer._step = slowly
-            with explained(4), held(run_dir, wait) if locked else nullcontext():
+            with faults_in_one_line(4), run_lock(run_dir, wait) if locked else nullcontext():
                 trainer.run()
 
     main()

@@ -22,7 +22,7 @@ Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Place:
+class Combination:
     """What the layers depend on; ``size`` is HxW of the input in pixels."""
 
     model: str
@@ -57,30 +57,32 @@ def recipe_of(model: str) -> str | None:
     return None if recipe == "protocol" else recipe
 
 
-def layers(place: Place, protocol: str, recipe: str, numerics: str | None) -> list[Settings]:
+def layers(
+    combination: Combination, protocol: str, recipe: str, numerics: str | None
+) -> list[Settings]:
     """The stack of an experiment, lowest first.
 
     Raises PoseError for an unknown model or preset, and for an input that the model cannot take.
     """
-    _check_size(place)
-    name = recipe_of(place.model)
-    found = _place_layers(_chosen(protocol, protocols(), "protocol"), place, recipe == "own")
+    _check_size(combination)
+    name = recipe_of(combination.model)
+    found = _layers_of(_chosen(protocol, protocols(), "protocol"), combination, recipe == "own")
     if name is None:
         found.insert(1, protocols()[protocol]["own"])
     else:
         found.append(recipes()[name]["requires"])
         if recipe == "own":
-            found += _place_layers(recipes()[name], place, named=True)
+            found += _layers_of(recipes()[name], combination, named=True)
     if numerics is not None:
         found.append({"train": _chosen(numerics, numerics_presets(), "numerics preset")})
     return found
 
 
 def label(
-    place: Place, protocol: str, recipe: str, numerics: str | None, overrides: Settings
+    combination: Combination, protocol: str, recipe: str, numerics: str | None, overrides: Settings
 ) -> str:
     """``"released"``, ``"released, hrnet recipe, fast numerics (epochs=3)"`` and the like."""
-    name = recipe_of(place.model) if recipe == "own" else recipe
+    name = recipe_of(combination.model) if recipe == "own" else recipe
     parts = [protocol, *([f"{name} recipe"] if name else [])]
     parts += [f"{numerics} numerics"] if numerics else []
     changed = [text for part in overrides.values() for text in _changes(part)]
@@ -104,16 +106,19 @@ def _read(file: str) -> dict[str, Settings]:
     return resolved
 
 
-def _place_layers(stack: Settings, place: Place, named: bool) -> list[Settings]:
-    """A stack's layers for ``place``; those of single models only if ``named``."""
+def _layers_of(stack: Settings, combination: Combination, named: bool) -> list[Settings]:
+    """A stack's layers for ``combination``; those of single models only if ``named``."""
     found = [
         stack.get("base", {}),
-        stack.get("datasets", {}).get(place.dataset, {}),
-        stack.get("inputs", {}).get(place.size, {}),
+        stack.get("datasets", {}).get(combination.dataset, {}),
+        stack.get("inputs", {}).get(combination.size, {}),
     ]
     if named:
         models = stack["models"]
-        found += [models.get(place.model, {}), models.get(f"{place.model}@{place.size}", {})]
+        found += [
+            models.get(combination.model, {}),
+            models.get(f"{combination.model}@{combination.size}", {}),
+        ]
     return found
 
 
@@ -134,11 +139,12 @@ def _merge(base: Settings, over: Settings) -> Settings:
     return merged
 
 
-def _check_size(place: Place) -> None:
-    multiple = int(row_of(place.model)["multiple"])
-    if any(int(side) % multiple for side in place.size.split("x")):
+def _check_size(combination: Combination) -> None:
+    multiple = int(row_of(combination.model)["multiple"])
+    if any(int(side) % multiple for side in combination.size.split("x")):
         raise PoseError(
-            f"input {place.size}: {place.model} needs both sides to be multiples of {multiple}"
+            f"input {combination.size}: {combination.model} needs both sides to be multiples of"
+            f" {multiple}"
         )
 
 

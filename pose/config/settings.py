@@ -23,7 +23,7 @@ from pydantic import (
 
 from pose.config import presets
 from pose.config.model_sheet import row_of
-from pose.config.presets import Place
+from pose.config.presets import Combination
 from pose.support.errors import PoseError, nearest
 from pose.support.files import read_text
 
@@ -328,11 +328,11 @@ def experiment(
     that no number can pass for one that it produced. PoseError for an unknown model or setting,
     and for an input that the model cannot take.
     """
-    place = Place(model, dataset, "{}x{}".format(*input_size))
-    layers = presets.layers(place, protocol, recipe, numerics)
+    combination = Combination(model, dataset, "{}x{}".format(*input_size))
+    layers = presets.layers(combination, protocol, recipe, numerics)
     settings = presets.stack([*layers, overrides or {}])
     named = {"model": model, "dataset": dataset, "input_size": tuple(input_size), "seed": seed}
-    label = presets.label(place, protocol, recipe, numerics, overrides or {})
+    label = presets.label(combination, protocol, recipe, numerics, overrides or {})
     return parse(
         Experiment, {**named, "protocol": label, "recipe": recipe, **settings}, "experiment"
     )

@@ -41,7 +41,7 @@ def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(counter=counter, key=key))
 
 
-def draw(
+def random_crop(
     rng: np.random.Generator,
     augmentation: Augmentation,
     center: np.ndarray,

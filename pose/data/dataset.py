@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from pose.config import Augmentation
-from pose.data.augment import Crop, draw, generator
+from pose.data.augment import Crop, generator, random_crop
 from pose.data.crop import apply, crop_person, mirror_joints
 from pose.data.images import check_size, read_image
 from pose.data.samples import Samples
@@ -71,7 +71,7 @@ class PoseDataset(Dataset):
         height, width = self.input_size
         rng = generator(self.seed, int(self._epoch), index)
         person = samples.joints[index], samples.visible[index]
-        return draw(rng, self.augmentation, *box, *person, samples.keypoints, width / height)
+        return random_crop(rng, self.augmentation, *box, *person, samples.keypoints, width / height)
 
     def _pixels(self, image_index: int, crop: Crop) -> tuple[np.ndarray, np.ndarray, int]:
         """The crop in BGR, the matrix from (mirrored) image to crop, and the image's width."""

@@ -59,7 +59,7 @@ def mpii_persons(predictions: np.ndarray, truth: GroundTruth) -> pd.DataFrame:
     return persons.join(pd.DataFrame(distances, columns=list(MPII.names)))
 
 
-def write(persons: pd.DataFrame, path: Path) -> None:
+def write_persons(persons: pd.DataFrame, path: Path) -> None:
     """A Parquet file."""
     content = BytesIO()
     persons.to_parquet(content, index=False)

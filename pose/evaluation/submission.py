@@ -33,7 +33,9 @@ def best_of_each_image(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-def write(results: list[dict[str, Any]], image_ids: set[int], name: str, folder: Path) -> Path:
+def write_archive(
+    results: list[dict[str, Any]], image_ids: set[int], name: str, folder: Path
+) -> Path:
     """The path of the zip, beside its JSON file, which is read again and checked.
 
     ``name`` is the method's. Raises PoseError for an odd name and for what the server would refuse.
@@ -86,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     results = to_results(
         Predictions.load(args.predictions), args.rescore_threshold, args.oks_nms, args.soft_oks_nms
     )
-    archive = write(results, listed, args.name, args.output_dir)
+    archive = write_archive(results, listed, args.name, args.output_dir)
     images = len({result["image_id"] for result in results})
     print(f"{archive}: persons on {images} of {len(listed)} images")
 

@@ -35,7 +35,7 @@ def process_group(timeout: timedelta) -> Iterator[None]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=timeout)
     yield
-    # Only in good order: after an error, the others may never come to say farewell.
+    # Not after an error: leaving the group waits for all processes, and some may have ended.
     dist.destroy_process_group()
 
 
@@ -44,16 +44,16 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def processes() -> int:
+def world_size() -> int:
     """How many there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def average(value: Tensor) -> Tensor:
     """The mean of every process's ``value``, on its device; GPUs are not waited for."""
-    if processes() > 1:
+    if world_size() > 1:
         dist.all_reduce(value)
-        value /= processes()
+        value /= world_size()
     return value
 
 
@@ -63,7 +63,7 @@ def largest(*values: int) -> list[int]:
     It waits for the other processes' CPUs, which run ahead of their GPUs: asking at every step
     costs no device time, keeps them in step, and notices at once when one is gone.
     """
-    if processes() == 1:
+    if world_size() == 1:
         return list(values)
     shared = torch.tensor(values)
     dist.all_reduce(shared, dist.ReduceOp.MAX)
@@ -75,14 +75,14 @@ def wait() -> None:
     largest(0)
 
 
-def agreed(message: str) -> BaseException:
+def error_on_every_rank(message: str) -> BaseException:
     """The error to raise where all processes raise it: the first one tells, the others just end."""
     return PoseError(message) if rank() == 0 else SystemExit(1)
 
 
 def from_first(value: Any) -> Any:
     """The first process's ``value``."""
-    if processes() == 1:
+    if world_size() == 1:
         return value
     shared = [value]
     dist.broadcast_object_list(shared, device=torch.device("cpu"))
@@ -91,9 +91,9 @@ def from_first(value: Any) -> Any:
 
 def parallel(model: nn.Module, synchronised_batch_norm: bool, device: torch.device) -> nn.Module:
     """What to train instead of ``model``: its gradients are averaged over the processes."""
-    if processes() == 1:
+    if world_size() == 1:
         return model
-    see_global_batch(model, rank(), processes(), synchronised_batch_norm, device)
+    see_global_batch(model, rank(), world_size(), synchronised_batch_norm, device)
     return DistributedDataParallel(
         model,
         device_ids=[device] if device.type == "cuda" else None,
@@ -106,6 +106,6 @@ def parallel(model: nn.Module, synchronised_batch_norm: bool, device: torch.devi
 
 def share_buffers(model: nn.Module) -> None:
     """Give every process the first one's batch-norm statistics."""
-    if processes() > 1:
+    if world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)

@@ -13,7 +13,7 @@ RANDOM = (DropPath, nn.Dropout)
 def see_global_batch(
     model: nn.Module,
     rank: int,
-    processes: int,
+    world_size: int,
     synchronised_batch_norm: bool,
     device: torch.device,
 ) -> None:
@@ -24,7 +24,7 @@ def see_global_batch(
     for module in list(model.modules()):
         for name, layer in module.named_children():
             if isinstance(layer, RANDOM):
-                setattr(module, name, SharedDraw(layer, rank, processes))
+                setattr(module, name, SharedDraw(layer, rank, world_size))
             elif synchronised_batch_norm and isinstance(layer, nn.BatchNorm2d):
                 synchronised = (
                     convert_sync_batchnorm if device.type == "cuda" else SynchronisedBatchNorm
@@ -38,16 +38,16 @@ class SharedDraw(nn.Module):
     All processes must have seeded alike.
     """
 
-    def __init__(self, layer: nn.Module, rank: int, processes: int) -> None:
+    def __init__(self, layer: nn.Module, rank: int, world_size: int) -> None:
         super().__init__()
-        self.layer, self.rank, self.processes = layer, rank, processes
+        self.layer, self.rank, self.world_size = layer, rank, world_size
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
         draws = x[:, :1, :1, :1] if isinstance(self.layer, DropPath) else x
-        factors = self.layer(torch.cat([torch.ones_like(draws)] * self.processes))
-        return x * factors.chunk(self.processes)[self.rank]
+        factors = self.layer(torch.cat([torch.ones_like(draws)] * self.world_size))
+        return x * factors.chunk(self.world_size)[self.rank]
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
@@ -70,14 +70,14 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         return self.act(self.drop(self._normalised(x) if self.training else super().forward(x)))
 
     def _normalised(self, x: Tensor) -> Tensor:
-        processes = dist.get_world_size()
+        world_size = dist.get_world_size()
         values = x.float()
-        mean = _Sum.apply(values.mean((0, 2, 3))) / processes
+        mean = _Sum.apply(values.mean((0, 2, 3))) / world_size
         centred = values - mean[:, None, None]
-        variance = _Sum.apply(centred.square().mean((0, 2, 3))) / processes
+        variance = _Sum.apply(centred.square().mean((0, 2, 3))) / world_size
         with torch.no_grad():
             self.num_batches_tracked += 1
-            count = x.numel() // x.shape[1] * processes
+            count = x.numel() // x.shape[1] * world_size
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()

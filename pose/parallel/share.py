@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.distributed as dist
 from torch import Tensor
 
-from pose.parallel.distributed import processes, rank
+from pose.parallel.distributed import rank, world_size
 from pose.support.errors import PoseError
 
 
@@ -16,13 +16,13 @@ def own_share(samples: int, batch_size: int) -> range:
     with more processes than batches, some predict nothing.
     """
     batches = -(-samples // batch_size)
-    first, last = (batches * number // processes() for number in (rank(), rank() + 1))
+    first, last = (batches * number // world_size() for number in (rank(), rank() + 1))
     return range(min(first * batch_size, samples), min(last * batch_size, samples))
 
 
 def gather(own: Tensor, share: range, samples: int) -> Tensor:
     """Every process's rows, of the samples in its ``share``, as one tensor (samples, ...)."""
-    if processes() == 1:
+    if world_size() == 1:
         return own
     whole = own.new_zeros(samples, *own.shape[1:])
     whole[share.start : share.stop] = own
@@ -32,10 +32,10 @@ def gather(own: Tensor, share: range, samples: int) -> Tensor:
 
 def raise_together(error: PoseError | None) -> None:
     """Raise ``error``, or else one of another process, which would wait for the others for ever."""
-    if processes() == 1:
+    if world_size() == 1:
         messages = [error and str(error)]
     else:
-        messages = [None] * processes()
+        messages = [None] * world_size()
         dist.all_gather_object(messages, error and str(error))
     for message in filter(None, messages):
         raise PoseError(message)

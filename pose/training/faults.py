@@ -14,7 +14,7 @@ WORKER_MEMORY = "it may have run out of memory or of /dev/shm: lower --workers"
 
 
 @contextmanager
-def explained(batch_size: int) -> Iterator[None]:
+def faults_in_one_line(batch_size: int) -> Iterator[None]:
     """Turn running out of memory, a lost process and a killed worker into PoseErrors."""
     try:
         yield

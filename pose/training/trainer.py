@@ -67,7 +67,7 @@ class Trainer:
         tensorboard: bool = False,
     ) -> None:
         settings = experiment.train
-        rank, processes = distributed.rank(), distributed.processes()
+        rank, world_size = distributed.rank(), distributed.world_size()
         memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.experiment, self.run_dir, self.device = experiment, run_dir, device
         self.dataset, self.validate = dataset, validate
@@ -79,7 +79,7 @@ class Trainer:
         self.optimizer = create_optimizer(self.model, settings)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
         self.batches = EpochBatches(
-            len(dataset), settings.batch_size, experiment.seed, rank, processes
+            len(dataset), settings.batch_size, experiment.seed, rank, world_size
         )
         self.loader = training_loader(dataset, self.batches, workers, device)
         self.schedule = Schedule(self.optimizer, settings, len(self.batches))
@@ -151,7 +151,9 @@ class Trainer:
             self._checkpoint()
         if stop:
             name = signal.Signals(stop).name
-            raise distributed.agreed(f"{self._name()}: stopped by {name}; start again to resume")
+            raise distributed.error_on_every_rank(
+                f"{self._name()}: stopped by {name}; start again to resume"
+            )
 
     def _log_interval(self) -> str:
         losses = self._read_losses()
@@ -174,7 +176,7 @@ class Trainer:
         losses = torch.stack(losses).tolist()
         for step, rate, loss in zip(steps, rates, losses, strict=True):
             if not abs(loss) < float("inf"):
-                raise distributed.agreed(
+                raise distributed.error_on_every_rank(
                     f"{self._name()}: loss is {loss} in epoch {self._number()}, step {step},"
                     f" learning rate {rate:g}, samples {self.batches.batch(step)}; lower train.lr"
                     f" or use fp32; {checkpoint.last_good(self.run_dir)}"
@@ -264,7 +266,7 @@ class Trainer:
         """A last step can have spoilt the weights though its own loss was still finite."""
         for name, tensor in self.model.state_dict().items():
             if not tensor.isfinite().all():
-                raise distributed.agreed(
+                raise distributed.error_on_every_rank(
                     f"{self._name()}: {name} is not finite after epoch {self._number()}, step"
                     f" {self.position.step}; lower train.lr or use fp32;"
                     f" {checkpoint.last_good(self.run_dir)}"
@@ -303,7 +305,7 @@ class Trainer:
                 problem = str(error)
         result, problem = distributed.from_first((result, problem))
         if problem is not None:
-            raise distributed.agreed(problem)
+            raise distributed.error_on_every_rank(problem)
         return result
 
     def _own_checkpoints(self) -> list[Path]:
@@ -319,7 +321,7 @@ class Trainer:
     def _load(self, path: Path) -> dict[str, Any]:
         state = checkpoint.load(path, self.device)
         if differing := differences(state["identity"], self.identity):
-            raise distributed.agreed(
+            raise distributed.error_on_every_rank(
                 f"{self.run_dir} holds another training's run ({'; '.join(differing)}); choose"
                 " another folder"
             )
@@ -330,7 +332,7 @@ class Trainer:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
             reason = " ".join(str(error).split())
-            raise distributed.agreed(
+            raise distributed.error_on_every_rank(
                 f"{path} does not fit the present code: {reason}; choose another folder to train"
                 " again"
             ) from None
