@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 
 import cv2
-import psutil
 import torch
+
+from pose.support.packages import package
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "hotcoco")
@@ -123,9 +124,9 @@ def machine() -> dict[str, str | int]:
     """Where and with what the numbers were taken: the same columns in every table."""
     return {
         "cpu": _cpu(),
-        "cores": psutil.cpu_count(logical=False) or os.cpu_count() or 0,
+        "cores": package("psutil").cpu_count(logical=False) or os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "memory_gb": round(package("psutil").virtual_memory().total / 1e9),
         "load": round(os.getloadavg()[0], 1),
         "versions": " ".join(f"{p} {_version(p)}" for p in PACKAGES),
         "opencv_threads": cv2.getNumThreads(),

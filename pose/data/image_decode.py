@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-import simplejpeg
 from PIL import ExifTags, Image
 
 from pose.support.errors import PoseError
+from pose.support.packages import package
 
 MAX_PIXELS = 250_000_000
 """Larger images are refused by their header; those of COCO and MPII have below 5 million pixels."""
@@ -56,6 +56,7 @@ def orientation(data: bytes) -> int:
 
 def _decode_jpeg(data: bytes) -> np.ndarray | None:
     """By libjpeg, whose warnings are errors here; None for a subsampling that it does not know."""
+    simplejpeg = package("simplejpeg")
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
     except (KeyError, ValueError):

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from pose.support.errors import PoseError
+from pose.support.packages import package
 
 
 def read_mat(path: Path) -> dict[str, Any]:
@@ -21,6 +21,7 @@ def read_mat(path: Path) -> dict[str, Any]:
         file = io.BytesIO(Path(path).read_bytes())
     except OSError as error:
         raise PoseError(f"{path}: {error.strerror}") from None
+    loadmat = package("scipy.io").loadmat
     try:
         return loadmat(file, struct_as_record=False, squeeze_me=True)
     except NotImplementedError:

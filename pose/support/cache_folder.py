@@ -6,9 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-import platformdirs
-
 from pose.support.files import own_folder
+from pose.support.packages import package
 
 
 def cache_folder(kind: str) -> Path:
@@ -20,7 +19,7 @@ def cache_folder(kind: str) -> Path:
     if chosen := os.environ.get("POSE_CACHE"):
         return Path(chosen) / kind
     try:
-        home = platformdirs.user_cache_path("pose", appauthor=False)
+        home = package("platformdirs").user_cache_path("pose", appauthor=False)
     except RuntimeError:  # neither HOME nor an account names one
         home = Path(tempfile.gettempdir(), f"pose-{os.getuid()}")
         own_folder(home, "set POSE_CACHE to a folder of yours")

@@ -38,6 +38,7 @@ HARMLESS = {
     "pose.support.lock": "it decides who may work in a folder, not what the work gives",
     "pose.config.model_sheet": "it chooses a family, which counts, and is an input of the tables",
     "pose.config.presets": "what it finds in the YAML files reaches every step as its experiment",
+    "pose.support.packages": "it imports a package or says that it is missing",
     "pose.support.progress": "it shows how far a step has come",
     "pose.training.faults": "it words errors",
     "pose.training.monitor": "it measures and logs a training, of which nothing depends on it",

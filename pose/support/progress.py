@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from pose.support.packages import package
 
 
 @contextmanager
@@ -16,17 +16,19 @@ def progress_bar(description: str, total: int, shown: bool = True) -> Iterator[A
 
     The last note given stays.
     """
-    console = Console(stderr=True)
+    if not (shown and sys.stderr.isatty()):
+        yield lambda samples, note=None: None
+        return
+    rich = package("rich.progress")
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[note]}"),
+        rich.TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
-    ) as bar:
+    console = package("rich.console").Console(stderr=True)
+    with rich.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=total, note="")
 
         def advance(samples: int, note: str | None = None) -> None:

@@ -19,11 +19,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from pose.support.errors import PoseError
 from pose.support.files import atomic, writing
+from pose.support.packages import package
 
 FILE = "performance.jsonl"
 INTERVAL_STEPS = 50
@@ -164,6 +164,7 @@ def span(seconds: float) -> str:
 
 
 def _memory(device: torch.device) -> dict[str, float | None]:
+    psutil = package("psutil")
     process = psutil.Process()
     resident = process.memory_info().rss
     for worker in process.children(recursive=True):

@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pose.support.cache_folder import cache_folder
-from pose.support.download import Transfers, download
 from pose.support.errors import PoseError
 from pose.weights.published import published_file
 
@@ -29,6 +28,8 @@ def fetch(name: str, cache: Path | None = None, base_url: str | None = None) -> 
             f"{published.by_hand} and place it at {path}"
         )
     if not path.exists():
+        from pose.support.download import Transfers, download  # whose packages only this needs
+
         mirror = base_url or os.environ.get("POSE_WEIGHTS_MIRROR")
         url = published.url
         if mirror:
