@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import reported, tables
+from analysis.code_mix import mixed_code
 from analysis.results import PCKH, read_complexity, read_metrics, val_set
 from pose.config.model_sheet import FILE, Sheet, read_sheet, reconstructions
 from pose.support import cli
@@ -138,15 +139,16 @@ def main(arguments: list[str] | None = None) -> None:
         model, _, size = run.partition("@")
         names = [submissions.get((model, size)), Path(file).name]
         submissions[model, size] = ", ".join(filter(None, names))
+    metrics = read_metrics(options.metrics)
     table = comparison_table(
         options.number,
-        read_metrics(options.metrics),
+        metrics,
         read_complexity(options.complexity),
         read_sheet(options.models),
         submissions,
     )
     name = f"table{options.number}"
-    text = caption(options.number, table)
+    text = caption(options.number, table) + mixed_code(metrics)
     tables.write_table(table, options.output_dir, name, f"Table {options.number}", text)
     tables.write_csv(table, options.output_dir / f"{name}.csv")
 

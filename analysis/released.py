@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import reported, tables
+from analysis.code_mix import mixed_code
 from analysis.results import PCKH, read_metrics, val_set
 from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet
 from pose.support import cli
@@ -132,8 +133,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     metrics = read_metrics(options.metrics, "checkpoint")
     table = released_table(metrics, read_sheet(options.models))
-    title = "Released checkpoints"
-    tables.write_table(summarise(table), options.output_dir, "released", title, caption(table))
+    title, text = "Released checkpoints", caption(table) + mixed_code(metrics)
+    tables.write_table(summarise(table), options.output_dir, "released", title, text)
     numbers = _mark_not_run(table, table.round(3))
     tables.write_csv(numbers, options.output_dir / "released.csv")
 

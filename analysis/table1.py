@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis import reported, tables
 from analysis.ablation import orders_of, with_orders
+from analysis.code_mix import mixed_code
 from analysis.results import PCKH, describe, is_full_coco, read_complexity, read_metrics
 from pose.config.model_sheet import FILE, Sheet, read_sheet
 from pose.support import cli
@@ -128,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     metrics, sheet = read_metrics(options.metrics), read_sheet(options.models)
     table = ablation_table(metrics, read_complexity(options.complexity), sheet)
-    text = caption(metrics, sheet)
+    text = caption(metrics, sheet) + mixed_code(with_orders(metrics, sheet))
     tables.write_table(summarise(table), options.output_dir, "table1", "Table 1", text)
     _write_csv(table, options.output_dir / "table1.csv")
 

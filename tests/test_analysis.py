@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from analysis import comparison, figure1, figure8, overlays, reported, style, table1, training
 from analysis.ablation import line_styles, orders_of
+from analysis.code_mix import mixed_code
 from analysis.results import describe, read_complexity, read_logs, read_metrics, read_performance
 from pose.config.model_sheet import FILE, read_sheet, switches
 from pose.data.samples import Samples
@@ -383,3 +384,29 @@ def test_overlays_show_persons_from_best_to_worst():
     detected = Predictions(ids, ids * 0 - 1, points, ones, truth.areas, boxes, boxes)
     with pytest.raises(PoseError, match="predictions_gt"):
         overlays.choose(truth, detected)
+
+
+def test_results_of_different_code_are_named_where_they_meet(tmp_path):
+    def metrics(*codes, **values):
+        files = [
+            write_metrics(tmp_path, order, seed, made_from={"code": code}, **values)
+            for order, seed, code in codes
+        ]
+        return mixed_code(read_metrics(files))
+
+    same = {"train": "aaaa", "infer": "bbbb", "evaluate": "cccc"}
+    other_model = same | {"train": "dddd"}  # of which other parts of the code count
+    assert metrics((1, 0, same), (1, 1, same), (8, 0, other_model)) == ""
+    assert mixed_code(read_metrics([write_metrics(tmp_path, 1)])) == ""
+    assert "eeffpose-p0-order1 was trained with aaaa and eeee" in metrics(
+        (1, 0, same), (1, 1, same | {"train": "eeee"})
+    )
+    assert "(seed 0) was trained with aaaa+eeee in turn" in metrics(
+        (1, 0, same | {"train": "aaaa+eeee"})
+    )
+    assert "scores are by cccc and ffff" in metrics(
+        (1, 0, same), (8, 0, same | {"evaluate": "ffff"})
+    )
+    assert "is of aaaa, kept beside eeee" in metrics(
+        (1, 0, same), kept_code="aaaa, kept beside eeee"
+    )

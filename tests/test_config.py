@@ -1,9 +1,13 @@
 """Protocols: what the paper says, what the released code does, and how a result names it."""
 
+import hashlib
+import json
+
 import pytest
 
 from pose.config import Experiment, experiment, parse, read_experiment
 from pose.config.model_sheet import model_sheet
+from pose.config.presets import protocols
 from pose.experiment import main
 from pose.support.errors import PoseError
 
@@ -169,3 +173,20 @@ def test_the_command_prints_an_experiment_that_the_others_read(capsys):
     resolved = read_experiment(capsys.readouterr().out)
     overrides = {"train": {"epochs": 3}, "test": {"flip": False}}
     assert resolved == experiment("hrnet-w32", "coco", (384, 288), overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "version", "settings"),
+    [("released", 1, "f9f17f80"), ("controlled", 1, "30f6b42d"), ("paper", 1, "4186c18a")],
+)
+def test_a_changed_protocol_gets_a_new_version(protocol, version, settings):
+    """After a change: a line in protocols.yaml's ``versions``, and the new settings' digest here."""
+    stack = {key: value for key, value in protocols()[protocol].items() if key != "versions"}
+    assert len(protocols()[protocol]["versions"]) == version
+    assert hashlib.sha256(json.dumps(stack, sort_keys=True).encode()).hexdigest()[:8] == settings
+
+
+def test_from_its_second_version_on_a_protocol_s_label_tells_it(monkeypatch):
+    changed = protocols() | {"released": protocols()["released"] | {"versions": ["a", "b"]}}
+    monkeypatch.setattr("pose.config.presets.protocols", lambda: changed)
+    assert experiment("hrnet-w32", "coco", (256, 192)).protocol == "released v2, hrnet recipe"

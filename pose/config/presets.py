@@ -81,9 +81,11 @@ def layers(
 def label(
     combination: Combination, protocol: str, recipe: str, numerics: str | None, overrides: Settings
 ) -> str:
-    """``"released"``, ``"released, hrnet recipe, fast numerics (epochs=3)"`` and the like."""
+    """``"released"``, ``"released v2, hrnet recipe, fast numerics (epochs=3)"`` and the like."""
     name = recipe_of(combination.model) if recipe == "own" else recipe
-    parts = [protocol, *([f"{name} recipe"] if name else [])]
+    version = len(protocols()[protocol]["versions"])
+    parts = [protocol if version == 1 else f"{protocol} v{version}"]
+    parts += [f"{name} recipe"] if name else []
     parts += [f"{numerics} numerics"] if numerics else []
     changed = [text for part in overrides.values() for text in _changes(part)]
     return ", ".join(parts) + (f" ({', '.join(changed)})" if changed else "")
