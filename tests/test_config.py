@@ -180,7 +180,7 @@ def test_the_command_prints_an_experiment_that_the_others_read(capsys):
     [("released", 1, "f9f17f80"), ("controlled", 1, "30f6b42d"), ("paper", 1, "4186c18a")],
 )
 def test_a_changed_protocol_gets_a_new_version(protocol, version, settings):
-    """After a change: a line in protocols.yaml's ``versions``, and the new settings' digest here."""
+    """After a change: a line in protocols.yaml's ``versions``, and here the new digest."""
     stack = {key: value for key, value in protocols()[protocol].items() if key != "versions"}
     assert len(protocols()[protocol]["versions"]) == version
     assert hashlib.sha256(json.dumps(stack, sort_keys=True).encode()).hexdigest()[:8] == settings
