@@ -45,7 +45,7 @@ setup: $(VENV)/.installed
 # compiler all else still works, and whoever asks for that evaluator is told.
 $(VENV)/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
-	@test ! -e $(VENV) -o -e $(VENV)/.made-by-make -o -e $@ || \
+	@{ test ! -L $(VENV) && { test ! -e $(VENV) || test -e $(VENV)/.made-by-make || test -e $@; }; } || \
 		{ echo "error: $(VENV) is not ours to replace; move it away"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $(VENV)/.made-by-make

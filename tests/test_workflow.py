@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -207,3 +209,19 @@ def test_the_demos_settings_do_not_leak_into_another_config(checkout):
     commands = [line for line in done.stdout.splitlines() if " pose.train " in line]
     assert len(commands) == 8
     assert all('"protocol":"released"' in c and '"init":"effdet_coco"' in c for c in commands)
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_make_replaces_no_environment_that_it_did_not_make(tmp_path, linked):
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    theirs = tmp_path / ("elsewhere" if linked else ".venv")
+    theirs.mkdir()
+    (theirs / "precious").touch()
+    (theirs / ".made-by-make" if linked else theirs / "x").touch()
+    if linked:
+        (tmp_path / ".venv").symlink_to(theirs)
+    done = subprocess.run(["make", "setup"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and "error: .venv is not ours to replace" in done.stdout
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    assert (theirs / "precious").exists()
