@@ -1,4 +1,4 @@
-"""Where the tests find real data and parity fixtures, and how they skip without them."""
+"""Where the tests find real data and full parity fixtures, and what stands in for them."""
 
 import os
 from pathlib import Path
@@ -11,23 +11,33 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parent.parent
 
 
-def _folder(variable: str, default: Path) -> Path:
-    folder = Path(os.environ.get(variable, default))
-    if not folder.is_dir():
-        pytest.skip(f"{variable} is not set and {default} does not exist")
+def _folder(variable: str, default: str) -> Path | None:
+    folder = Path(os.environ.get(variable, ROOT.parent / default))
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """The folder of real COCO and MPII samples and metric fixtures."""
+    folder = _folder("POSE_TEST_DATA", "shared/data")
+    if folder is None:
+        pytest.skip("needs POSE_TEST_DATA, a folder of COCO and MPII samples and published results")
     return folder
 
 
 @pytest.fixture(scope="session")
-def test_data() -> Path:
-    """The folder of real COCO and MPII samples and metric fixtures."""
-    return _folder("POSE_TEST_DATA", ROOT.parent / "shared" / "data")
+def test_data(tmp_path_factory) -> Path:
+    """The folder of real samples or, where there is none, rendered people in its layout."""
+    from rendered_samples import write_samples
+
+    real = _folder("POSE_TEST_DATA", "shared/data")
+    return real or write_samples(tmp_path_factory.mktemp("rendered"))
 
 
 @pytest.fixture(scope="session")
-def reference() -> Path:
-    """The folder of parity fixtures: outputs of the original implementations."""
-    return _folder("POSE_TEST_REFERENCE", ROOT.parent / "shared" / "reference")
+def reference() -> Path | None:
+    """The folder of full parity fixtures, if it is there; their samples are in tests/parity."""
+    return _folder("POSE_TEST_REFERENCE", "shared/reference")
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 """What is particular to CPN: five outputs, two RefineNets, and a reconstructed trunk."""
 
-import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
-from reference_fill import baselines_manifest, filled_baseline, images
+from reference_fill import filled, fixtures, images, relative_difference
 
 from pose.models import create_model
 from pose.support.errors import PoseError
@@ -18,20 +17,17 @@ def seed():
 
 
 def test_every_output_is_the_reference_s(reference):
-    entry = baselines_manifest(reference)["cpn_res50"]
-    model = create_model("cpn-r50").eval()
-    load_published(model, filled_baseline(entry))
+    entry = fixtures("baselines")["cpn_res50"]
+    model = filled("cpn-r50", gain=entry["gain"])
     x = images(*entry["input_hw"])
     with torch.inference_mode():
         evaluated = model(x)
         model.training = True  # all outputs, with the statistics of evaluation below
         ours = model(x)
     assert torch.equal(evaluated, ours[-1])
-    theirs = np.load(reference / entry["file"])
-    assert len(ours) == len(theirs.files) == 5
-    for i, heatmaps in enumerate(ours):
-        expected = theirs[f"output_{i}"]
-        assert np.abs(heatmaps.numpy() - expected).max() < 5e-5 * expected.std()
+    assert len(ours) == 5
+    for output, heatmaps in zip(entry["outputs"], ours, strict=True):
+        assert relative_difference(heatmaps, entry, reference, output) < 5e-5
 
 
 def test_the_port_s_checkpoints_fit_the_variant_with_projections_and_no_other():

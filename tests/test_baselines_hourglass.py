@@ -1,9 +1,9 @@
 """What is particular to Stacked Hourglass."""
 
-import numpy as np
 import pytest
 import torch
-from reference_fill import baselines_manifest, filled_baseline, images
+from parity.sample import digest
+from reference_fill import fill, filled, fixtures, images, relative_difference, state_dict
 from torch import nn
 
 from pose.models import create_model
@@ -31,32 +31,43 @@ def test_training_gives_the_heatmaps_of_every_stack_and_evaluation_the_last():
 
 
 def test_every_stack_predicts_the_reference_s_heatmaps(reference):
-    entry = baselines_manifest(reference)["hourglass_2"]
-    model = create_model("hourglass-2").eval()
-    load_published(model, filled_baseline(entry))
+    entry = fixtures("baselines")["hourglass_2"]
+    model = filled("hourglass-2", gain=entry["gain"])
     model.training = True  # all stacks, with the statistics of evaluation below
     with torch.inference_mode():
-        ours = model(images(*entry["input_hw"]))
-    theirs = np.load(reference / entry["file"])
-    for i, heatmaps in enumerate(ours):
-        expected = theirs[f"output_{i}"]
-        assert np.abs(heatmaps.numpy() - expected).max() < 5e-5 * expected.std()
+        stacks = model(images(*entry["input_hw"]))
+    for output, heatmaps in zip(entry["outputs"], stacks, strict=True):
+        assert relative_difference(heatmaps, entry, reference, output) < 5e-5
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_has_all_parameters_but_the_skip_convolutions_that_never_run(name, reference):
-    entry = baselines_manifest(reference)[FIXTURES[name]]
+def test_has_all_parameters_but_the_skip_convolutions_that_never_run(name):
+    entry = fixtures("baselines")[FIXTURES[name]]
     with torch.device("meta"):
         parameters = sum(p.numel() for p in create_model(name).parameters())
     assert parameters == entry["params"] - entry["unused_params"]
 
 
-def test_reads_published_files_with_and_without_the_skip_convolutions_that_never_run(reference):
-    entry = baselines_manifest(reference)["hourglass_2"]
-    published = filled_baseline(entry)
+def skips_that_never_run(published):
+    """Name -> shape of the skip convolutions of those residuals that keep their width."""
+    shapes = {}
+    for key, tensor in published.items():
+        residual, _, convolution = key.rpartition(".conv1.")
+        skip = f"{residual}.skip_layer.conv"
+        if convolution == "conv.weight" and f"{skip}.weight" not in published:
+            width = tensor.shape[1]
+            shapes |= {f"{skip}.weight": [width, width, 1, 1], f"{skip}.bias": [width]}
+    return shapes
+
+
+def test_reads_published_files_with_and_without_the_skip_convolutions_that_never_run():
     model = create_model("hourglass-2")
+    published = state_dict(model)
+    unused = skips_that_never_run(published)
+    assert digest(unused.items()) == fixtures("baselines")["hourglass_2"]["unused"]
     load_published(model, published)
-    load_published(model, {k: t for k, t in published.items() if k not in entry["unused_keys"]})
+    published |= {key: fill(key, shape) for key, shape in unused.items()}
+    load_published(model, published)
     del published["pre.1.skip_layer.conv.weight"]
     with pytest.raises(PoseError, match=r"missing: pre\.1\.skip_layer\.conv\.weight$"):
         load_published(model, published)

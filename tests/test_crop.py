@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from reference_fill import fixtures
 
 from pose.data.crop import affine, apply, crop_person, inverse, mirror, mirror_joints
 from pose.data.dataset import read_image
@@ -17,28 +18,40 @@ PIPELINES = {
     "coco_384x288": ("coco", (384, 288), 3.0),
     "mpii_256x256": ("mpii", (256, 256), 2.0),
 }
-CASES = [(name, case) for name in PIPELINES for case in range(6)]
 
 
-@pytest.fixture(scope="module")
-def splits(test_data):
-    return {
-        name: open_split(dataset, test_data / f"{dataset}_mini", "val", size)
-        for name, (dataset, size, _) in PIPELINES.items()
-    }
+@pytest.mark.parametrize("name", fixtures("crops"))
+def test_affine_maps_and_targets_match_the_reference(name):
+    case = {key: np.array(value) for key, value in fixtures("crops")[name].items()}
+    _, size, sigma = PIPELINES[name.split()[0]]
+    matrix = affine(case["center"], case["scale"], case["rotation"], size)
+    np.testing.assert_allclose(matrix, case["trans"], atol=1e-3)
+    batch = (torch.tensor(case[key], dtype=torch.float32)[None] for key in ("joints", "vis"))
+    targets, weights = gaussian_targets(*batch, (size[0] // 4, size[1] // 4), sigma)
+    np.testing.assert_array_equal(weights[0], case["target_weight"])
+    np.testing.assert_array_equal(targets[0].flatten(1).argmax(dim=1), case["target_argmax"])
+    np.testing.assert_allclose(targets[0].sum(dim=(1, 2)), case["target_sum"], atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "number"), CASES)
-def test_crop_joints_and_targets_match_the_reference(name, number, splits, test_data, reference):
-    _, size, sigma = PIPELINES[name]
-    samples = splits[name]
-    case = json.loads((reference / f"pipeline_{name}.json").read_text())[number]
+@pytest.mark.parametrize("name", PIPELINES)
+def test_crops_of_photographs_match_the_reference(name, photographs, reference):
+    if reference is None:
+        pytest.skip("needs POSE_TEST_REFERENCE, the full parity fixtures")
+    dataset, size, sigma = PIPELINES[name]
+    samples = open_split(dataset, photographs / f"{dataset}_mini", "val", size)
+    cases = json.loads((reference / f"pipeline_{name}.json").read_text())
     with np.load(reference / f"pipeline_{name}.npz") as arrays:
-        expected = {k[: -len("_0")]: arrays[k] for k in arrays if k.endswith(f"_{number}")}
+        for number, case in enumerate(cases):
+            expected = {k[: -len("_0")]: arrays[k] for k in arrays if k.endswith(f"_{number}")}
+            check_crop(samples, case, photographs, expected, size, sigma)
+
+
+def check_crop(samples, case, folder, expected, size, sigma):
+    """One person's crop, joints and targets are those of the reference."""
     row = int(np.flatnonzero(samples.person_ids == case["annotation"])[0])
     assert samples.image_paths[samples.image_index[row]].endswith(case["file"])
 
-    image = read_image(test_data / case["file"])
+    image = read_image(folder / case["file"])
     center, scale = samples.centers[row], samples.scales[row] * np.float32(case["scale_factor"])
     crop, matrix = crop_person(image, center, scale, size, case["rotation"], case["flip"])
     joints, visible = samples.joints[row], samples.visible[row]

@@ -1,20 +1,18 @@
 """Hard and soft OKS-NMS keep the persons the reference keeps, in its order."""
 
-import json
-
 import numpy as np
 import pytest
+from reference_fill import fixtures
 
 from pose.datasets.keypoints import COCO
 from pose.evaluation.oks import oks, oks_nms, soft_oks_nms
 
 
 @pytest.mark.parametrize(("kind", "suppress"), [("hard", oks_nms), ("soft", soft_oks_nms)])
-def test_the_reference_keeps_the_same_persons(kind, suppress, reference):
-    expected = json.loads((reference / "pipeline_nms.json").read_text())[kind]
-    with np.load(reference / "pipeline_decode.npz") as arrays:
-        persons = [arrays[f"nms_{name}"] for name in ("keypoints", "scores", "areas")]
-    for threshold, kept in expected.items():
+def test_the_reference_keeps_the_same_persons(kind, suppress):
+    samples = fixtures("suppression")
+    persons = [np.array(samples[name]) for name in ("keypoints", "scores", "areas")]
+    for threshold, kept in samples["kept"][kind].items():
         assert suppress(*persons, float(threshold), COCO.sigmas).tolist() == kept
 
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pandas as pd
 import pytest
 import torch
-from reference_fill import manifest, state_dict
+from reference_fill import state_dict
 from scipy.io import loadmat, savemat
 from snakemake_cli import ROOT, plan, snakemake
 
@@ -25,14 +25,6 @@ from pose.weights import catalogue, checkpoints
 
 FIRST = "eeffpose-p0-order1@coco"
 NOWHERE = "http://127.0.0.1:9"
-
-
-def fixture_of(name: str) -> str:
-    """The manifest's name of a checkpoint: P0_order1, P2_order8, P0_mpii_order8."""
-    file = catalogue()[name]
-    _, size, *order = file.model.split("-")
-    mpii = "mpii_" * (file.dataset == "mpii")
-    return f"{size.upper()}_{mpii}{order[0] if order else 'order8'}"
 
 
 class Publisher:
@@ -81,9 +73,11 @@ def publisher(tmp_path, monkeypatch):
     server.server_close()
 
 
-def checkpoint(folder: Path, reference: Path, name: str) -> bytes:
-    file = folder / "checkpoint.pth"
-    torch.save(state_dict(manifest(reference)[fixture_of(name)]), file)
+def checkpoint(folder: Path, name: str) -> bytes:
+    """The published file of that name, with the parity fixtures' weights."""
+    entry, file = catalogue()[name], folder / "checkpoint.pth"
+    model = create_model(entry.model, 16 if entry.dataset == "mpii" else 17)
+    torch.save(state_dict(model), file)
     return file.read_bytes()
 
 
@@ -196,9 +190,9 @@ def test_what_cannot_be_fetched_stops_the_target_with_one_line(
 
 
 def test_a_fetched_checkpoint_is_evaluated_and_tabled_without_a_network(
-    publisher, tmp_path, monkeypatch, reference, one_photo
+    publisher, tmp_path, monkeypatch, one_photo
 ):
-    publisher.publish(FIRST, checkpoint(tmp_path, reference, FIRST))
+    publisher.publish(FIRST, checkpoint(tmp_path, FIRST))
     run = partial(
         snakemake, publisher.project, "--cores", "1", "--config", f"coco_root={one_photo}"
     )
@@ -220,9 +214,9 @@ def test_a_fetched_checkpoint_is_evaluated_and_tabled_without_a_network(
 
 
 @pytest.mark.slow
-def test_all_eleven_run_through(publisher, tmp_path, reference, one_photo, two_athletes):
+def test_all_eleven_run_through(publisher, tmp_path, one_photo, two_athletes):
     for file in checkpoints():
-        publisher.publish(file.name, checkpoint(tmp_path, reference, file.name))
+        publisher.publish(file.name, checkpoint(tmp_path, file.name))
     settings = (f"coco_root={one_photo}", "coco_detections=boxes.json", f"mpii_root={two_athletes}")
     done = snakemake(publisher.project, "--cores", "2", "released", "--config", *settings)
     assert done.returncode == 0, done.stderr
