@@ -20,6 +20,7 @@ from snakemake_cli import ROOT, plan, snakemake
 from analysis import released
 from analysis.results import read_metrics
 from pose.config.model_sheet import read_sheet
+from pose.models import create_model
 from pose.support.errors import PoseError
 from pose.weights import catalogue, checkpoints
 
