@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO
 from pose.evaluation.oks import oks, oks_nms, soft_oks_nms
 
 

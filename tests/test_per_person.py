@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from random_scenes import random_scene
 
-from pose.datasets.keypoints import MPII
+from pose.datasets.mpii import MPII
 from pose.evaluate import main
 from pose.evaluation.coco import Truth, evaluate, run
 from pose.evaluation.pckh import NOT_COUNTED, pckh, read_ground_truth, read_predictions

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from pose.support.errors import PoseError
 
@@ -17,6 +16,8 @@ def read_mat(path: Path) -> dict[str, Any]:
 
     PoseError when it cannot be read.
     """
+    from scipy.io import loadmat  # here, so that trainings go without SciPy
+
     try:
         file = io.BytesIO(Path(path).read_bytes())
     except OSError as error:
