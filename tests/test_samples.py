@@ -339,6 +339,18 @@ def test_test_dev_has_detections_only(write, tmp_path):
         open_split("coco", tmp_path, "test-dev", SIZE)
 
 
+def test_mpii_has_no_test_dev_and_takes_no_detector_s_boxes(tmp_path):
+    with pytest.raises(PoseError, match="mpii has no split 'test-dev'; it has train, val"):
+        open_split("mpii", tmp_path, "test-dev", SIZE)
+    with pytest.raises(PoseError, match=r"boxes\.json: no detector's boxes are taken on mpii"):
+        open_split("mpii", tmp_path, "val", SIZE, tmp_path / "boxes.json")
+
+
+def test_an_unknown_data_set_is_named_with_the_nearest(tmp_path):
+    with pytest.raises(PoseError, match=r"unknown data set 'cocoo' \(did you mean 'coco'\?\)"):
+        open_split("cocoo", tmp_path, "val", SIZE)
+
+
 @pytest.fixture
 def caching(tmp_path, monkeypatch):
     """The folder of a cache that small files enter too."""

@@ -50,8 +50,8 @@ class Plan:
                 for name, run in self.runs.items()
                 for seed in self.config.seeds
             }
-            for name in self.submitted():
-                self.runs[name].dataset.annotations(Path(), "test-dev")  # if there is such a split
+            for run in self.runs.values():
+                run.check_detections()
         except PoseError as error:
             raise PoseError(f"config: {error}") from None
         self._stale: set[str] | None = None

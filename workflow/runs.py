@@ -40,6 +40,13 @@ class Run:
         """The sources of boxes with which it is evaluated."""
         return ["gt", "det"] if self.settings.detections else ["gt"]
 
+    def check_detections(self) -> None:
+        """PoseError for a detector's boxes that its data set cannot take."""
+        if self.settings.detections and "det" not in self.dataset.boxes:
+            raise PoseError(f"detections: {self.dataset.name} takes no detector's boxes; remove it")
+        if self.settings.test_detections:
+            self.dataset.annotations(self.root, "test-dev")
+
     @property
     def size(self) -> str:
         """Height and width of its input, as "256x192"."""

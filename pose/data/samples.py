@@ -80,7 +80,9 @@ def open_split(
     malformed records.
     """
     root, chosen = Path(data_root), dataset_of(dataset)
-    images, annotations = chosen.images(root, split), chosen.annotations(root, split)
+    if detections is not None and "det" not in chosen.boxes:
+        raise PoseError(f"{detections}: no detector's boxes are taken on {dataset}; leave them out")
+    annotations, images = chosen.annotations(root, split), chosen.images(root, split)
     if detections is not None:
         samples = load_detections(chosen, Path(detections), annotations, images, input_size)
     elif split not in ("train", "val"):

@@ -23,15 +23,19 @@ class CocoFormat(Dataset):
     """A data set with JSON files as COCO's, scored by AP with the sigmas of its own keypoints."""
 
     metric = "AP"
+    boxes = ("gt", "det")
     table = 2
 
     def read_persons(self, path: Path) -> Records:
+        """As :func:`pose.datasets.records.read_persons`."""
         return records.read_persons(path, self.keypoints)
 
     def read_images(self, path: Path) -> Records:
+        """As :func:`pose.datasets.records.read_images`."""
         return records.read_images(path)
 
     def read_truth(self, path: Path) -> Truth:
+        """As :meth:`Truth.read`."""
         return Truth.read(path, self.keypoints)
 
 

@@ -38,6 +38,9 @@ class Dataset(ABC):
 
     metric: ClassVar[str]
     """The score that drives the learning rate and picks the best epoch: "AP" or "PCKh@0.5"."""
+    boxes: ClassVar[tuple[str, ...]] = ("gt",)
+    """Where boxes may come from: "gt", the annotations, and "det", a detector's. A data set with
+    "det" lists its images: ``read_images(path)`` gives their columns alone, with sizes."""
     table: ClassVar[int]
     """The paper's comparison table of that metric, in which runs stand below the paper's rows."""
 
@@ -82,10 +85,6 @@ class Dataset(ABC):
         ``center`` (N, 2) and ``sides`` (N, 2) width, height; ``joints`` (N, K, 2) and ``visible``
         (N, K), 0 or 1, both float32. All in pixels of the image, 0-based.
         """
-
-    @abstractmethod
-    def read_images(self, path: Path) -> Records:
-        """The columns of the images alone, with sizes, for a detector's boxes."""
 
     @abstractmethod
     def read_truth(self, path: Path) -> Any:

@@ -124,10 +124,6 @@ class Mpii(Dataset):
         }
         return Records(columns, {})
 
-    def read_images(self, path: Path) -> Records:
-        """PoseError: nobody detects on MPII, whose files list persons and no images."""
-        raise PoseError(f"{path}: lists no images, so that a detector's boxes cannot be used on it")
-
     def read_truth(self, path: Path) -> GroundTruth:
         """The persons of gt_valid.mat."""
         return read_ground_truth(path)

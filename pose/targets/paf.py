@@ -17,9 +17,10 @@ def limbs_of(num_keypoints: int) -> tuple[tuple[int, int], ...]:
     """
     known = [dataset_of(name).keypoints for name in DATASETS]
     skeletons = {keypoints.skeleton for keypoints in known if len(keypoints) == num_keypoints}
-    if len(skeletons) != 1:
-        problem = "several skeletons" if skeletons else "no skeleton"
-        raise PoseError(f"{problem} of {num_keypoints} keypoints known among the data sets")
+    if not skeletons:
+        raise PoseError(f"no skeleton of {num_keypoints} keypoints is known")
+    if len(skeletons) > 1:
+        raise PoseError(f"several data sets have {num_keypoints} keypoints, but other skeletons")
     return skeletons.pop()
 
 
