@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 import pytest
 from snakemake_cli import ROOT, snakemake
 
-from pose.data.obtain import fetch as module
 from pose.data.obtain.__main__ import main
 from pose.data.obtain.archives import extract_files, extract_folder
 from pose.data.obtain.fetch import is_there, obtain

@@ -99,7 +99,10 @@ def stale(*entries: str) -> set[str]:
         ("models=[eeffpose-p0-order9]", "unknown model 'eeffpose-p0-order9' (did you mean"),
         ("dataset=mpi", "dataset: unknown data set 'mpi' (did you mean 'mpii'?)"),
         ("runs=[{dataset: mpii, detections: b.json}]", "detections: mpii takes no detector's"),
-        ("runs=[{dataset: mpii, test_detections: b.json}]", "mpii has no split 'test-dev'"),
+        (
+            "runs=[{dataset: mpii, detections: null, test_detections: b.json}]",
+            "mpii has no split 'test-dev'; it has train, val",
+        ),
         ("protocol=releasd", "protocol: Input should be 'released', 'controlled' or 'paper'"),
         ("overrides={train: x}", "overrides.train: should be a mapping, got 'x'"),
         ("overrides={num_keypoints: 5}", "'overrides.num_keypoints'; known are model_options, "),

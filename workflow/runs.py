@@ -43,7 +43,9 @@ class Run:
     def check_detections(self) -> None:
         """PoseError for a detector's boxes that its data set cannot take."""
         if self.settings.detections and "det" not in self.dataset.boxes:
-            raise PoseError(f"detections: {self.dataset.name} takes no detector's boxes; remove it")
+            raise PoseError(
+                f"detections: {self.dataset.name} takes no detector's boxes; set it to null"
+            )
         if self.settings.test_detections:
             self.dataset.annotations(self.root, "test-dev")
 
