@@ -14,15 +14,18 @@ import pandas as pd
 from analysis import reported, tables
 from analysis.code_mix import mixed_code
 from analysis.results import PCKH, read_complexity, read_metrics, val_set
+from pose.config.datasets import DATASETS
 from pose.config.model_sheet import FILE, Sheet, read_sheet, reconstructions
+from pose.datasets import dataset_of
 from pose.support import cli
 from pose.support.errors import PoseError, command
 
 TITLES = {2: "COCO val2017", 3: "COCO test-dev2017", 4: "MPII val"}
 SCORES = {2: ("AP", "AP50", "AP75", "APM", "APL", "AR"), 3: (), 4: (PCKH, "PCKh@0.1")}
-DATASETS = {2: ("coco", "synthetic"), 3: (), 4: ("mpii",)}
+JOINTS = {2: 17, 3: 17, 4: 16}  # keypoints of the data set that the paper's rows are on
 PROVENANCE = ["val set", "protocol", "evaluator"]
 KEYS = ["model", "input"]
+COUNTED = [*KEYS, "num_keypoints"]
 MARK = "†"
 
 
@@ -47,8 +50,9 @@ def comparison_table(
         place.get(key, len(place)) for key in zip(table["model"], table["input"], strict=True)
     ]
     table = table.sort_values(["place", *KEYS], kind="stable").reset_index(drop=True)
-    cost = complexity[complexity["num_keypoints"] == (16 if number == 4 else 17)].set_index(KEYS)
-    cost = cost.reindex(pd.MultiIndex.from_frame(table[KEYS])).reset_index()
+    table["num_keypoints"] = table["num_keypoints"].fillna(JOINTS[number]).astype(int)
+    cost = complexity.set_index(COUNTED)
+    cost = cost.reindex(pd.MultiIndex.from_frame(table[COUNTED])).reset_index()
     shown = pd.DataFrame({"method": table["method"].fillna(table["model"])})
     rebuilt = table["model"].isin(reconstructions(sheet))
     shown["method"] += rebuilt.map({True: f" {MARK}", False: ""})
@@ -72,9 +76,15 @@ def comparison_table(
 
 def _measured(metrics: pd.DataFrame, number: int) -> pd.DataFrame:
     """Scores over seeds as text, a row per model, input and provenance."""
-    runs = metrics[metrics["dataset"].isin(DATASETS[number])].copy()
+    joints = {
+        name: len(dataset_of(name).keypoints)
+        for name in DATASETS
+        if dataset_of(name).table == number
+    }
+    runs = metrics[metrics["dataset"].isin(joints)].copy()
     if runs.empty:
-        return pd.DataFrame(columns=[*KEYS, *PROVENANCE])
+        return pd.DataFrame(columns=[*COUNTED, *PROVENANCE])
+    runs["num_keypoints"] = runs["dataset"].map(joints)
     names = [
         f"measured {score}, {boxes} boxes"
         for boxes in ("gt", "det")
@@ -82,7 +92,7 @@ def _measured(metrics: pd.DataFrame, number: int) -> pd.DataFrame:
         if score in runs and (runs.loc[runs["boxes"] == boxes, score].notna()).any()
     ]
     runs["val set"] = runs.apply(val_set, axis="columns")
-    keys = [*KEYS, *PROVENANCE]
+    keys = [*COUNTED, *PROVENANCE]
     twice = runs[runs.duplicated([*keys, "seed", "boxes"])]
     if len(twice):
         run = twice.iloc[0]

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 
 from analysis import style
 from analysis.results import run_of
+from pose.config.datasets import DATASETS
 from pose.data.crop import PIXEL_STD
 from pose.data.drawing import SIDES, draw_skeleton
 from pose.data.images import read_image
@@ -115,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
         required=True,
         help="a .png file",
     )
-    parser.add_argument("--dataset", choices=("coco", "synthetic", "mpii"), default="coco")
+    parser.add_argument("--dataset", choices=DATASETS, default="coco")
     options = parser.parse_args(arguments)
     any_size = 256, 192  # the boxes are not used
     truth = open_split(options.dataset, options.data_root, "val", any_size)

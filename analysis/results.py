@@ -15,6 +15,8 @@ from typing import Any
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
+from pose.config.datasets import DATASETS
+from pose.datasets import dataset_of
 from pose.support.errors import PoseError
 from pose.support.files import read_json, read_text
 
@@ -22,10 +24,9 @@ FRACTIONS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "A
 METRIC_KEYS = ("model", "seed", "boxes", "protocol", "input", "dataset", "persons")
 COMPLEXITY_COLUMNS = ("model", "input", "num_keypoints", "params", "gmacs_fvcore")
 PCKH = "PCKh@0.5"
-COCO_VAL_IMAGES = 5000
-# Data set -> its name, and how many of what the paper's val set has.
-VAL = {"coco": ("COCO val2017", COCO_VAL_IMAGES, "images"), "mpii": ("MPII val", 2958, "persons")}
-MPII_ROW = {"evaluator": "pose.evaluation.pckh", "images": None}  # what MPII's files do not say
+ABLATED = "COCO val2017"  # what the paper's Table 1 and Figure 1 are on
+NO_SIZES = (None, None)
+PCKH_ROW = {"evaluator": "pose.evaluation.pckh", "images": None}  # what MPII's files do not say
 
 
 def read_metrics(files: Iterable[Path], *keys: str) -> pd.DataFrame:
@@ -39,7 +40,7 @@ def read_metrics(files: Iterable[Path], *keys: str) -> pd.DataFrame:
         row = _object(read_json(file), str(file))
         _require(row, (*METRIC_KEYS, *keys), str(file))
         _require(row, () if PCKH in row else ("AP", "AR", "evaluator", "images"), str(file))
-        rows.append(MPII_ROW | row)
+        rows.append(PCKH_ROW | row)
     return _percent(pd.DataFrame(rows, columns=None if rows else METRIC_KEYS))
 
 
@@ -103,15 +104,17 @@ def score_of(frame: pd.DataFrame) -> str:
 
 def is_full_coco(metrics: pd.DataFrame) -> bool:
     """Whether every row was measured on the whole of COCO val2017, as the paper's numbers were."""
-    return bool(((metrics["dataset"] == "coco") & (metrics["images"] == COCO_VAL_IMAGES)).all())
+    return all(val_set(row) == ABLATED for _, row in metrics.iterrows())
 
 
 def val_set(row: pd.Series) -> str:
-    """On what a row of metrics was measured: the paper's val set, or which part of it."""
-    if row["dataset"] not in VAL:
-        return f"{row['images']:.0f} {row['dataset']} images"
-    name, whole, unit = VAL[row["dataset"]]
-    return name if row[unit] == whole else f"{row[unit]:.0f} of {whole} {unit}"
+    """On what a row of metrics was measured: a published val set, or which part of it."""
+    name = row["dataset"]
+    images, persons = dataset_of(name).sizes.get("val", NO_SIZES) if name in DATASETS else NO_SIZES
+    unit, whole = ("persons", persons) if pd.isna(row["images"]) else ("images", images)
+    if whole is None:
+        return f"{row[unit]:.0f} {name} {unit}"
+    return dataset_of(name).title if row[unit] == whole else f"{row[unit]:.0f} of {whole} {unit}"
 
 
 def describe(metrics: pd.DataFrame) -> str:

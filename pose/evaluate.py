@@ -1,4 +1,4 @@
-"""Score predictions: COCO's AP from results or raw predictions, MPII's PCKh.
+"""Score predictions by their data set's metric: AP (COCO's evaluator) or PCKh (MPII's).
 
 Works on anybody's files: COCO results (.json), MPII's pred.mat, or the .npz of ``pose.infer``.
 """
@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+from pose.config.datasets import DATASETS
+from pose.datasets import dataset_of
 from pose.evaluation import coco, pckh, per_person
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import add_suppression, read_results, to_records
@@ -19,23 +21,25 @@ from pose.support.files import write_file
 from pose.support.fingerprint import code_of
 
 
-def evaluate_coco(args: argparse.Namespace) -> dict[str, Any]:
+def evaluate_ap(args: argparse.Namespace) -> dict[str, Any]:
     """AP and friends (fractions), with the numbers of persons scored and of images."""
-    truth = coco.Truth.read(args.annotations)
+    truth = dataset_of(args.dataset).read_truth(args.annotations)
     if args.predictions.suffix == ".npz":
         raw = Predictions.load(args.predictions)
         if unknown := set(raw.image_ids.tolist()) - truth.image_ids:
             raise PoseError(
                 f"{args.predictions}: image {min(unknown)} is not in {args.annotations}"
             )
-        results = to_records(raw, args.rescore_threshold, args.oks_nms, args.soft_oks_nms)
+        choices = args.rescore_threshold, args.oks_nms, args.soft_oks_nms
+        results = to_records(raw, truth.keypoints, *choices)
         about = raw.about | {
             "rescore_threshold": args.rescore_threshold,
             "oks_nms": args.oks_nms,
             "oks_nms_kind": "soft" if args.soft_oks_nms else "hard",
         }
     else:
-        results, about = read_results(args.predictions, truth.image_ids), {}
+        results = read_results(args.predictions, truth.image_ids, truth.keypoints)
+        about = {}
     if args.per_person:
         judge = coco.run(results, truth, "pycocotools")
         per_person.write_persons(per_person.coco_persons(judge), args.per_person)
@@ -43,9 +47,9 @@ def evaluate_coco(args: argparse.Namespace) -> dict[str, Any]:
     return about | metrics | {"persons": len(results), "images": len(truth.image_ids)}
 
 
-def evaluate_mpii(args: argparse.Namespace) -> dict[str, Any]:
+def evaluate_pckh(args: argparse.Namespace) -> dict[str, Any]:
     """PCKh in percent."""
-    truth = pckh.read_ground_truth(args.ground_truth)
+    truth = dataset_of(args.dataset).read_truth(args.ground_truth)
     about: dict[str, Any] = {}
     if args.predictions.suffix == ".npz":
         raw = Predictions.load(args.predictions)
@@ -58,6 +62,23 @@ def evaluate_mpii(args: argparse.Namespace) -> dict[str, Any]:
     if args.per_person:
         per_person.write_persons(per_person.mpii_persons(joints, truth), args.per_person)
     return about | metrics | {"persons": len(joints), "evaluator": pckh.__name__}
+
+
+def _ap_options(sub: argparse.ArgumentParser) -> None:
+    sub.set_defaults(evaluate=evaluate_ap, suffixes=(".json",))
+    sub.add_argument("--annotations", type=Path, required=True)
+    evaluators = get_args(coco.Evaluator)
+    sub.add_argument("--evaluator", choices=evaluators, default=evaluators[0])
+    add_suppression(sub.add_argument_group("raw predictions (.npz)"))
+
+
+def _pckh_options(sub: argparse.ArgumentParser) -> None:
+    sub.set_defaults(evaluate=evaluate_pckh, suffixes=(".mat",))
+    sub.add_argument("--ground-truth", type=Path, required=True, help="gt_valid.mat")
+
+
+OPTIONS = {"AP": _ap_options, "PCKh@0.5": _pckh_options}
+"""By the data set's metric."""
 
 
 def label(text: str) -> tuple[str, Any]:
@@ -75,9 +96,9 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = cli.parser("pose.evaluate", __doc__)
     datasets = result.add_subparsers(dest="dataset", required=True)
-    for name, evaluate in (("coco", evaluate_coco), ("mpii", evaluate_mpii)):
-        sub = datasets.add_parser(name, help=evaluate.__doc__)
-        sub.set_defaults(evaluate=evaluate, suffixes=(".json",) if name == "coco" else (".mat",))
+    for name in DATASETS:
+        metric = dataset_of(name).metric
+        sub = datasets.add_parser(name, help=f"{metric} and friends")
         sub.add_argument("--predictions", type=Path, required=True)
         sub.add_argument("--json", action="store_true", help="print one JSON object")
         sub.add_argument(
@@ -97,13 +118,7 @@ def parser() -> argparse.ArgumentParser:
             metavar="KEY=VALUE",
             help="add to the JSON object (repeatable)",
         )
-        if name == "coco":
-            sub.add_argument("--annotations", type=Path, required=True)
-            evaluators = get_args(coco.Evaluator)
-            sub.add_argument("--evaluator", choices=evaluators, default=evaluators[0])
-            add_suppression(sub.add_argument_group("raw predictions (.npz)"))
-        else:
-            sub.add_argument("--ground-truth", type=Path, required=True, help="gt_valid.mat")
+        OPTIONS[metric](sub)
     return result
 
 
@@ -116,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
         raise PoseError(f"predictions {args.predictions}: not a {' or '.join(suffixes)} file")
     metrics = dict(args.label) | args.evaluate(args)
     origin = metrics.get("made_from", {"code": {}})
-    origin["code"]["evaluate"] = code_of("pose.evaluate").fingerprint
+    origin["code"]["evaluate"] = code_of("pose.evaluate", dataset=args.dataset).fingerprint
     metrics["made_from"] = origin
     text = json.dumps(metrics)
     if args.output:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 
-from pose.config import Dataset, experiment
+from pose.config import experiment
+from pose.config.datasets import DATASETS
 from pose.support import cli
 from pose.support.errors import PoseError, command
 
@@ -27,7 +28,7 @@ def overrides(texts: list[str]) -> dict[str, dict[str, Any]]:
 def main(argv: list[str] | None = None) -> None:
     parser = cli.parser("pose.experiment", __doc__)
     parser.add_argument("model", help="a name of config/models.tsv")
-    parser.add_argument("--dataset", choices=get_args(Dataset), default="coco")
+    parser.add_argument("--dataset", choices=DATASETS, default="coco")
     parser.add_argument("--input", default="256x192", metavar="HxW")
     parser.add_argument("--protocol", default="released")
     parser.add_argument("--recipe", choices=("own", "common"), default="own")

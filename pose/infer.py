@@ -86,10 +86,11 @@ def _about(samples: Samples, experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _made_from(weights: dict[str, Any], model: str) -> dict[str, Any]:
+def _made_from(weights: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
     """What the weights were made from, and the code of this step."""
     origin = weights.get("made_from", {"code": {}})
-    return origin | {"code": origin["code"] | {"infer": code_of("pose.infer", model).fingerprint}}
+    code = code_of("pose.infer", experiment.model, experiment.dataset)
+    return origin | {"code": origin["code"] | {"infer": code.fingerprint}}
 
 
 @torch.inference_mode()
@@ -165,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
         if rank() == 0:
             predictions.about.update({key: about.get(key) for key in TRAINING_FACTS})
             predictions.about["differs_from_training"] = "; ".join(differing) or None
-            predictions.about["made_from"] = _made_from(about, experiment.model)
+            predictions.about["made_from"] = _made_from(about, experiment)
             predictions.save(args.output)
 
 

@@ -25,8 +25,8 @@ from pose.data.image_decode import decode_image
 from pose.data.loader import testing_loader
 from pose.data.samples import BOX_PADDING, Samples
 from pose.data.zipped import MAX_BYTES
+from pose.datasets import dataset_of
 from pose.datasets.fields import LIMIT, PERSON
-from pose.datasets.keypoints import KEYPOINT_SETS
 from pose.evaluation.results import rescore
 from pose.infer import BATCH_SIZE, predict_batches
 from pose.models import create_model
@@ -76,7 +76,7 @@ def load_checkpoint(checkpoint: str) -> tuple[nn.Module, Experiment]:
 
 
 def _model(experiment: Experiment) -> nn.Module:
-    joints = len(KEYPOINT_SETS[experiment.dataset])
+    joints = len(dataset_of(experiment.dataset).keypoints)
     return create_model(experiment.model, joints, **experiment.model_options.architecture())
 
 
@@ -152,17 +152,17 @@ def to_samples(
     index = np.repeat(np.arange(len(photos)), [len(of_photo) for of_photo in boxes])
     box = np.array([box for of_photo in boxes for box in of_photo], dtype=float).reshape(-1, 4)
     height, width = experiment.input_size
-    joints = len(KEYPOINT_SETS[experiment.dataset])
+    keypoints = dataset_of(experiment.dataset).keypoints
     return Samples(
-        keypoints=KEYPOINT_SETS[experiment.dataset],
+        keypoints=keypoints,
         image_paths=np.array([""] * len(photos)),
         image_index=index.astype(np.int32),
         image_ids=index,
         person_ids=np.full(len(box), -1),
         centers=(box[:, :2] + box[:, 2:] / 2).astype(np.float32),
         scales=box_scale(box[:, 2], box[:, 3], width / height, BOX_PADDING),
-        joints=np.zeros((len(box), joints, 2), np.float32),
-        visible=np.zeros((len(box), joints), np.float32),
+        joints=np.zeros((len(box), len(keypoints), 2), np.float32),
+        visible=np.zeros((len(box), len(keypoints)), np.float32),
         box_scores=np.ones(len(box), np.float32),
     )
 
@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
     model, experiment = load_checkpoint(args.checkpoint)
     device = select_device(args.device)
     results = predict_photos(model, experiment, photos, boxes, device)
-    keypoints = KEYPOINT_SETS[experiment.dataset]
+    keypoints = dataset_of(experiment.dataset).keypoints
     for name, photo in photos.items():
         for result in results:
             if result["image"] == name:

@@ -14,7 +14,7 @@ from torch import nn
 from pose import infer
 from pose.config import Experiment, experiment
 from pose.data.samples import Samples, open_split
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO
 from pose.support.errors import PoseError
 
 ROOT = Path(__file__).parent.parent

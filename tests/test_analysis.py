@@ -16,7 +16,7 @@ from analysis.code_mix import mixed_code
 from analysis.results import describe, read_complexity, read_logs, read_metrics, read_performance
 from pose.config.model_sheet import FILE, read_sheet, switches
 from pose.data.samples import Samples
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO
 from pose.evaluation.predictions import Predictions
 from pose.support.errors import PoseError
 

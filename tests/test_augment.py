@@ -5,7 +5,7 @@ import pytest
 
 from pose.config import experiment
 from pose.data.augment import generator, half_body, random_crop
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO
 
 ASPECT = 192 / 256
 BOX = np.float32([50, 60]), np.float32([0.75, 1.0])

@@ -5,7 +5,7 @@ import timm
 import torch
 from reference_fill import filled, fixtures, images, relative_difference
 
-from pose.datasets.keypoints import MPII
+from pose.datasets.mpii import MPII
 from pose.models import create_model
 from pose.models.efficientpose import RELEASED_JOINTS, to_mpii_order
 from pose.support.errors import PoseError

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pose.data.samples import open_split
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO, DATASET
 from pose.evaluate import main
-from pose.evaluation.coco import FAST, METRICS, Truth, evaluate
+from pose.evaluation.coco import FAST, METRICS, evaluate
 from pose.evaluation.oks import oks_nms
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import read_results, rescore, to_records, to_results
@@ -47,7 +47,7 @@ def distorted(four_images):
 
 
 def test_published_numbers_are_reproduced(distorted, four_images, evaluator):
-    metrics = evaluate(distorted, Truth.read(four_images), evaluator)
+    metrics = evaluate(distorted, DATASET.read_truth(four_images), evaluator)
     expected = [0.5004950495, 0.8836633663, 0.4679867987, 0.4247524752, 0.5814108911]
     expected += [0.5833333333, 0.9166666667, 0.5833333333, 0.44, 0.6857142857]
     assert [metrics[name] for name in METRICS] == pytest.approx(expected, abs=1e-10)
@@ -76,7 +76,8 @@ def annotations(test_data):
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_perfect_predictions_score_1(perfect, annotations, evaluator, soft):
-    metrics = evaluate(to_records(perfect, 0.2, 0.99, soft), Truth.read(annotations), evaluator)
+    results, truth = to_records(perfect, COCO, 0.2, 0.99, soft), DATASET.read_truth(annotations)
+    metrics = evaluate(results, truth, evaluator)
     assert [metrics[name] for name in METRICS] == pytest.approx([1.0] * 10)
 
 
@@ -97,7 +98,7 @@ def arrays(predictions):
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_evaluators_agree_on_noisy_predictions_of_real_images(noisy, annotations, soft):
-    results, truth = to_records(noisy, 0.2, 0.9, soft), Truth.read(annotations)
+    results, truth = to_records(noisy, COCO, 0.2, 0.9, soft), DATASET.read_truth(annotations)
     expected = evaluate(results, truth)
     assert 0.1 < expected["AP"] < 0.95
     for name, library in EVALUATORS.items():
@@ -109,7 +110,7 @@ def test_evaluators_agree_on_noisy_predictions_of_real_images(noisy, annotations
 
 
 def test_records_for_evaluators_and_results_for_files_are_the_same(noisy):
-    records, results = to_records(noisy, 0.2, 0.9), to_results(noisy, 0.2, 0.9)
+    records, results = to_records(noisy, COCO, 0.2, 0.9), to_results(noisy, COCO, 0.2, 0.9)
     assert [record | {"keypoints": list(record["keypoints"])} for record in records] == results
     assert json.loads(json.dumps(results)) == results
 
@@ -121,10 +122,10 @@ def test_rescoring_counts_only_keypoints_above_the_threshold():
 
 def test_suppression_stays_within_an_image(perfect):
     twice = {name: np.concatenate([array, array]) for name, array in arrays(perfect).items()}
-    count = len(to_results(perfect, 0.2, 0.99))
-    assert len(to_results(Predictions(**twice), 0.2, 0.99)) == count
+    count = len(to_results(perfect, COCO, 0.2, 0.99))
+    assert len(to_results(Predictions(**twice), COCO, 0.2, 0.99)) == count
     twice["image_ids"][len(perfect) :] += 10**7
-    assert len(to_results(Predictions(**twice), 0.2, 0.99)) == 2 * count
+    assert len(to_results(Predictions(**twice), COCO, 0.2, 0.99)) == 2 * count
 
 
 def test_the_command_scores_raw_predictions_and_labels_the_row(
@@ -161,7 +162,7 @@ def test_results_of_other_projects_with_more_keys_score_the_same(
     path.write_text(json.dumps(more))
     files = ["--predictions", str(path), "--annotations", str(four_images)]
     main(["coco", *files, "--json", "--evaluator", "fast"])
-    expected = evaluate(distorted, Truth.read(four_images))
+    expected = evaluate(distorted, DATASET.read_truth(four_images))
     row = json.loads(capsys.readouterr().out)
     assert [row[m] for m in METRICS] == [expected[m] for m in METRICS]
 
@@ -169,7 +170,7 @@ def test_results_of_other_projects_with_more_keys_score_the_same(
 def test_an_evaluator_that_is_not_installed_is_named(distorted, four_images, monkeypatch):
     monkeypatch.setitem(sys.modules, "xtcocotools.coco", None)
     with pytest.raises(PoseError, match="pip install xtcocotools"):
-        evaluate(distorted, Truth.read(four_images), "xtcocotools")
+        evaluate(distorted, DATASET.read_truth(four_images), "xtcocotools")
 
 
 WRONG_RESULTS = {
@@ -204,7 +205,7 @@ def test_wrong_results_are_named_by_record(message, distorted, four_images, tmp_
     path = tmp_path / "results.json"
     path.write_text(json.dumps(WRONG_RESULTS[message](distorted)))
     with pytest.raises(PoseError, match=f"results.json: .*{message}|results.json: {message}"):
-        read_results(path, Truth.read(four_images).image_ids)
+        read_results(path, DATASET.read_truth(four_images).image_ids, COCO)
 
 
 def test_the_command_ends_with_one_line_for_malformed_json(four_images, tmp_path):
@@ -241,7 +242,7 @@ def test_wrong_annotations_are_named(change, message, four_images, tmp_path):
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps(content))
     with pytest.raises(PoseError, match=message):
-        Truth.read(path)
+        DATASET.read_truth(path)
 
 
 @pytest.fixture
@@ -253,7 +254,7 @@ def four_persons(four_images, tmp_path):
         change(content)
         path = tmp_path / "persons.json"
         path.write_text(json.dumps(content))
-        return Truth.read(path)
+        return DATASET.read_truth(path)
 
     return read
 
@@ -264,7 +265,7 @@ def test_the_ids_of_annotations_do_not_matter(first, distorted, four_images, fou
         for number, person in enumerate(content["annotations"]):
             person["id"] = first + number
 
-    expected = evaluate(distorted, Truth.read(four_images))
+    expected = evaluate(distorted, DATASET.read_truth(four_images))
     for name, library in EVALUATORS.items():
         pytest.importorskip(library)
         metrics = evaluate(distorted, four_persons(renumber), name)
@@ -278,7 +279,7 @@ def test_negative_ids_of_images_are_scored_as_any(distorted, four_images, four_p
         for record in content["annotations"]:
             record["image_id"] -= 10**9
 
-    expected = evaluate(distorted, Truth.read(four_images))
+    expected = evaluate(distorted, DATASET.read_truth(four_images))
     moved = [result | {"image_id": result["image_id"] - 10**9} for result in distorted]
     for name, library in EVALUATORS.items():
         pytest.importorskip(library)
@@ -295,7 +296,7 @@ def test_a_second_category_is_not_scored_and_this_is_said(
         content["annotations"].append({"category_id": 3, "id": 1})
 
     metrics = evaluate(distorted, four_persons(add))
-    assert metrics == evaluate(distorted, Truth.read(four_images))
+    assert metrics == evaluate(distorted, DATASET.read_truth(four_images))
     assert "category 1 alone is scored, not 1 annotations with keypoints" in caplog.text
 
 
@@ -352,7 +353,7 @@ def test_wrong_raw_predictions_are_named(perfect, annotations, tmp_path):
             Predictions.load(path)
     Predictions(**arrays(perfect) | {"keypoints": perfect.keypoints[:, :16]}).save(path)
     with pytest.raises(PoseError, match="16 joints a person"):
-        to_results(Predictions.load(path), 0.2, 0.9)
+        to_results(Predictions.load(path), COCO, 0.2, 0.9)
     Predictions(**arrays(perfect) | {"image_ids": perfect.image_ids * 0}).save(path)
     with pytest.raises(SystemExit, match="image 0 is not in"):
         main(["coco", "--predictions", str(path), "--annotations", str(annotations)])

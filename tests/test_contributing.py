@@ -1,18 +1,31 @@
 """The recipes of CONTRIBUTING.md, performed to the letter in a copy of the project."""
 
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from snakemake_cli import ROOT, plan, snakemake
 
+import pose.config.datasets
+import pose.datasets
 import pose.models
+import pose.weights.about
+from pose import evaluate, infer, train
 from pose.complexity import measure
+from pose.config import experiment
 from pose.config.model_sheet import model_sheet, read_sheet
+from pose.data.samples import open_split
+from pose.datasets import dataset_of
 from pose.models import create_model, list_models
 from pose.weights import PublishedFile, catalogue, convert, to_published
 from pose.weights.file import load_weights
@@ -142,3 +155,103 @@ def test_a_further_model_is_trained_and_stands_below_the_paper_s_rows_of_table_2
     last = table.iloc[-1]
     assert (last["method"], last["paper AP"]) == (STRIDED, "-")
     assert last["measured AP, gt boxes"] != "not run"
+
+
+@pytest.fixture(scope="module")
+def with_a_data_set(tmp_path_factory) -> Path:
+    """The project after the steps of "Add a data set", with a few athletes."""
+    folder = copied_to(tmp_path_factory.mktemp("athletes"))
+    module, name, config = code_blocks("Add a data set")
+    (folder / "pose/datasets/athletes.py").write_text(module)
+    insert(folder / "pose/config/datasets.py", "DATASETS = (\n", name)
+    (folder / "config/athletes.yaml").write_text(config)
+    for split, count in (("train", 4), ("val", 3)):
+        write_athletes(folder / "data/athletes", split, count)
+    return folder
+
+
+def write_athletes(root: Path, split: str, count: int) -> None:
+    """Grey images, each with a person of 14 joints in COCO's format."""
+    rng = np.random.default_rng(count)
+    images, people = [], []
+    for number in range(1, count + 1):
+        name = f"{split}{number}.png"
+        (root / "images").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / "images" / name), np.full((90, 70, 3), 100 + number, np.uint8))
+        images.append({"id": number, "file_name": name, "width": 70, "height": 90})
+        joints = np.column_stack([rng.uniform(10, 60, (14, 2)).round(1), np.full(14, 2)])
+        person = {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0, "area": 2000.0}
+        person |= {"bbox": [5, 5, 60, 80], "keypoints": joints.ravel().tolist()}
+        people.append(person | {"num_keypoints": 14})
+    content = {"images": images, "annotations": people}
+    content["categories"] = [{"id": 1, "name": "person"}]
+    (root / "annotations").mkdir(exist_ok=True)
+    (root / f"annotations/{split}.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def athletes(with_a_data_set, monkeypatch) -> Path:
+    """The folder of the data set, which this process knows now."""
+    path = [*pose.datasets.__path__, str(with_a_data_set / "pose/datasets")]
+    monkeypatch.setattr(pose.datasets, "__path__", path)
+    names = (*pose.config.datasets.DATASETS, "athletes")
+    for module in (pose.config.datasets, pose.weights.about, evaluate):
+        monkeypatch.setattr(module, "DATASETS", names)
+    return with_a_data_set / "data/athletes"
+
+
+def test_a_further_data_set_is_opened_with_its_own_joints(athletes):
+    samples = open_split("athletes", athletes, "train", (64, 48))
+    assert samples.joints.shape == (4, 14, 2) and samples.visible.all()
+    assert samples.keypoints.names[-1] == "head_top"
+
+
+def test_a_further_data_set_is_trained_on_predicted_and_scored_by_its_own_sigmas(
+    athletes, with_a_data_set, tmp_path, monkeypatch
+):
+    config = yaml.safe_load((with_a_data_set / "config/athletes.yaml").read_text())
+    settings = experiment(
+        *(config["models"][1], config["dataset"], tuple(config["input"]), config["protocol"]),
+        overrides=config["overrides"],
+    )
+    given = ["--experiment", settings.model_dump_json(), "--data-root", str(athletes)]
+    given += ["--device", "cpu"]
+    weights, raw, scores = (str(tmp_path / name) for name in ("w.safetensors", "p.npz", "m.json"))
+    outputs = ["--run-dir", str(tmp_path / "run"), "--weights", weights]
+    monkeypatch.setattr(train.signal, "signal", lambda *_: None)
+    train.main([*given, *outputs, "--training-log", str(tmp_path / "log.jsonl")])
+    infer.main([*given, "--weights", weights, "--output", raw])
+    truth = athletes / "annotations/val.json"
+    given = ["athletes", "--annotations", str(truth)]
+    evaluate.main([*given, "--predictions", raw, "--output", scores])
+    assert json.loads(Path(scores).read_text())["persons"] == 3
+
+    results = [
+        {"image_id": person["image_id"], "category_id": 1, "score": 0.5}
+        | {"keypoints": (np.array(person["keypoints"]) + 3).tolist()}
+        for person in json.loads(truth.read_text())["annotations"]
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    annotated = COCO(str(truth))
+    judge = COCOeval(annotated, annotated.loadRes(results), "keypoints")
+    judge.params.kpt_oks_sigmas = np.array(dataset_of("athletes").keypoints.sigmas)
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    assert 0 < judge.stats[0] < 1
+    for evaluator in ("pycocotools", "fast"):
+        predictions = ["--predictions", str(tmp_path / "results.json"), "--evaluator", evaluator]
+        evaluate.main([*given, *predictions, "--output", scores])
+        assert json.loads(Path(scores).read_text())["AP"] == judge.stats[0]
+
+
+@pytest.mark.slow
+def test_a_further_data_set_is_planned_trained_and_tabled(with_a_data_set):
+    config = ("--configfile", "config/athletes.yaml")
+    assert plan(with_a_data_set, *config)["train"] == 2
+    done = snakemake(with_a_data_set, "--cores", "2", *config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = with_a_data_set / "results/athletes"
+    table = pd.read_csv(results / "tables/table1.csv", index_col="order")
+    assert table.loc[8, "measured AP, gt boxes"] != "not run"
+    assert "athletes (3 val images)" in (results / "tables/table1.md").read_text()

@@ -6,7 +6,8 @@ import pytest
 import torch
 from reference_fill import difference, fixtures
 
-from pose.datasets.keypoints import COCO, MPII
+from pose.datasets.coco import COCO
+from pose.datasets.mpii import MPII
 from pose.evaluation.dark import dark
 from pose.evaluation.decode import decode
 from pose.evaluation.flip_test import flip_average, flip_back

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from random_scenes import random_scene
 
+from pose.datasets.coco import COCO
+from pose.datasets.coco_format import Truth
 from pose.evaluation import score
-from pose.evaluation.coco import FAST, METRICS, Truth, evaluate
-from pose.evaluation.score import CocoScorer
+from pose.evaluation.coco import FAST, METRICS, evaluate
+from pose.evaluation.score import APScorer
 
 pytest.importorskip(FAST)
 
@@ -18,7 +20,7 @@ def test_it_equals_pycocotools_on_random_scenes(first_id):
         content, results = random_scene(seed, first_id)
         if not results:
             continue
-        truth = Truth("scene", content)
+        truth = Truth("scene", content, COCO)
         expected, fast = (evaluate(results, truth, name) for name in ("pycocotools", "fast"))
         for metric in METRICS:
             assert fast[metric] == pytest.approx(expected[metric], abs=1e-9), (seed, metric)
@@ -28,33 +30,34 @@ def test_it_equals_pycocotools_on_random_scenes(first_id):
 
 
 @pytest.fixture
-def scorer(monkeypatch):
-    content, results = random_scene(0)
-    monkeypatch.setattr(score.Truth, "read", lambda path: Truth(path, content))
-    return CocoScorer("scene"), results
+def truth():
+    return Truth("scene", random_scene(0)[0], COCO)
 
 
-def test_a_training_scores_by_it_once_it_has_proved_right(scorer):
-    scorer, results = scorer
-    first, second = scorer(results), scorer(results)
+@pytest.fixture
+def results():
+    return random_scene(0)[1]
+
+
+def test_a_training_scores_by_it_once_it_has_proved_right(truth, results):
+    scorer = APScorer(truth)
+    first, second = scorer.evaluate(results), scorer.evaluate(results)
     assert first["evaluator"].startswith("pycocotools")
     assert second["evaluator"].startswith(FAST)
     assert [first[m] for m in METRICS] == pytest.approx([second[m] for m in METRICS], abs=1e-9)
 
 
-def test_a_training_never_scores_by_it_where_it_is_wrong(scorer, monkeypatch, capsys):
-    scorer, results = scorer
-
+def test_a_training_never_scores_by_it_where_it_is_wrong(truth, results, monkeypatch, capsys):
     def wrong(results, truth, evaluator="pycocotools"):
         metrics = evaluate(results, truth, evaluator)
         return metrics | ({"APL": metrics["APL"] + 0.01} if evaluator == "fast" else {})
 
     monkeypatch.setattr(score, "evaluate", wrong)
-    assert all(scorer(results)["evaluator"].startswith("pycocotools") for _ in range(2))
+    scorer = APScorer(truth)
+    assert all(scorer.evaluate(results)["evaluator"].startswith("pycocotools") for _ in range(2))
     assert "not used" in capsys.readouterr().err
 
 
-def test_a_training_goes_without_it_where_it_is_not_installed(scorer, monkeypatch):
+def test_a_training_goes_without_it_where_it_is_not_installed(truth, results, monkeypatch):
     monkeypatch.setattr(score, "find_spec", lambda name: None)
-    scorer, results = CocoScorer("scene"), scorer[1]
-    assert scorer(results)["evaluator"].startswith("pycocotools")
+    assert APScorer(truth).evaluate(results)["evaluator"].startswith("pycocotools")

@@ -28,10 +28,12 @@ TEXTS = {path: content.decode() for path, content in checkout().contents.items()
 PATHS = checkout().paths
 
 
-def edited(edits: dict[str, str], step: str, model: str | None = None) -> Code:
+def edited(
+    edits: dict[str, str], step: str, model: str | None = None, dataset: str | None = None
+) -> Code:
     """The code of a step in a checkout where the files of ``edits`` have another content."""
     contents = {path: text.encode() for path, text in (TEXTS | edits).items()}
-    return Checkout(contents).code(step, model)
+    return Checkout(contents).code(step, model, dataset)
 
 
 def replaced(name: str, old: str, new: str) -> dict[str, str]:
@@ -163,6 +165,19 @@ def test_a_data_file_counts_by_its_name_wherever_it_lies():
 
 def test_the_tables_of_parts_exist():
     assert PARTS in PATHS
+
+
+def test_a_data_set_moves_the_steps_on_it_and_a_new_one_moves_none():
+    rendered = extended("pose.datasets.synthetic")
+    names = TEXTS["pose/config/datasets.py"].replace('"coco",', '"coco",\n    "athletes",')
+    added = {"pose/datasets/athletes.py": "DATASET = ...", "pose/config/datasets.py": names}
+    for step in ("pose.train", "pose.infer", "pose.evaluate"):
+        on_coco = code_of(step, MODEL, "coco")
+        assert edited(rendered, step, MODEL, "coco") == on_coco
+        assert edited(added, step, MODEL, "coco") == on_coco
+        assert edited(rendered, step, MODEL, "synthetic") != code_of(step, MODEL, "synthetic")
+        assert edited(rendered, step, MODEL) != code_of(step, MODEL)
+        assert "pose/datasets/athletes.py" in edited(added, step, MODEL, "athletes").files
 
 
 RECORDER = """

@@ -18,7 +18,7 @@ from pose.config import experiment
 from pose.data.samples import open_split
 from pose.data.synthetic.render import write_dataset
 from pose.data.synthetic.rendered import SyntheticSettings
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.score import score
 from pose.infer import predict
@@ -108,7 +108,7 @@ def test_a_result_tells_what_its_weights_were_made_from(data_root, tmp_path, mon
     annotations = data_root / "annotations" / "person_keypoints_val2017.json"
     result = tmp_path / "metrics.json"
     files = {"predictions": tmp_path / "raw.npz", "annotations": annotations, "output": result}
-    evaluate.main(["coco", *(f"--{name}={file}" for name, file in files.items())])
+    evaluate.main(["synthetic", *(f"--{name}={file}" for name, file in files.items())])
     row = json.loads(result.read_text())
     assert row["differs_from_training"] is None
     assert row["made_from"] == {
@@ -116,8 +116,8 @@ def test_a_result_tells_what_its_weights_were_made_from(data_root, tmp_path, mon
         "data": "4567cdef",
         "code": {
             "train": "89ab0123",
-            "infer": code_of("pose.infer", "shufflenetv2").fingerprint,
-            "evaluate": code_of("pose.evaluate").fingerprint,
+            "infer": code_of("pose.infer", "shufflenetv2", "synthetic").fingerprint,
+            "evaluate": code_of("pose.evaluate", dataset="synthetic").fingerprint,
         },
     }
     assert row["skipped"] == {}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pose.config import Target
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO
 from pose.targets.losses import cpn, efficientpose, mse
 
 SIZE = (16, 12)

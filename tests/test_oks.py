@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from reference_fill import fixtures
 
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO
 from pose.evaluation.oks import oks, oks_nms, soft_oks_nms
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pose.datasets.keypoints import COCO, MPII
+from pose.datasets.coco import COCO
+from pose.datasets.mpii import MPII
 from pose.support.errors import PoseError
 from pose.targets.paf import limbs_of, part_affinity_fields
 

@@ -10,9 +10,9 @@ from scipy.sparse import csc_array
 
 from pose.config import experiment
 from pose.data.samples import open_split
-from pose.datasets.keypoints import MPII
+from pose.datasets.mpii import MPII, read_ground_truth
 from pose.evaluate import main
-from pose.evaluation.pckh import pckh, read_ground_truth, read_predictions
+from pose.evaluation.pckh import pckh, read_predictions
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.score import score
 from pose.support.errors import PoseError

@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from random_scenes import random_scene
 
-from pose.datasets.keypoints import MPII
+from pose.datasets.coco import COCO
+from pose.datasets.coco_format import Truth
+from pose.datasets.mpii import MPII, NOT_COUNTED, read_ground_truth
 from pose.evaluate import main
-from pose.evaluation.coco import Truth, evaluate, run
-from pose.evaluation.pckh import NOT_COUNTED, pckh, read_ground_truth, read_predictions
+from pose.evaluation.coco import evaluate, run
+from pose.evaluation.pckh import pckh, read_predictions
 from pose.evaluation.per_person import coco_persons, mpii_persons
 
 
@@ -16,7 +18,7 @@ from pose.evaluation.per_person import coco_persons, mpii_persons
 @pytest.mark.parametrize("seed", range(8))
 def test_cocos_recalls_are_means_over_persons(seed, first_id):
     content, results = random_scene(seed, first_id)
-    truth = Truth("scene", content)
+    truth = Truth("scene", content, COCO)
     metrics = evaluate(results, truth)
     persons = coco_persons(run(results, truth, "pycocotools"))
     assert persons["matched"].mean() == pytest.approx(metrics["AR"], abs=1e-12)

@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from safetensors.numpy import save_file
 
-from pose.datasets import layout
+from pose.datasets import coco
 from pose.datasets.identity import data_hash, run_identity
 from pose.support.errors import PoseError
 from pose.support.fingerprint import code_of
@@ -22,7 +22,7 @@ from workflow.settings import read
 
 ROOT = Path(__file__).parent.parent
 RUN = "eeffpose-p0-order1"
-PRESENT = code_of("pose.train", RUN)
+PRESENT = code_of("pose.train", RUN, "coco")
 
 
 def config(name: str) -> dict:
@@ -39,7 +39,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("POSE_CACHE", str(tmp_path / "cache"))
     for split in ("train", "val"):
-        path = layout.annotations("coco", Path("data/coco_mini"), split)
+        path = coco.DATASET.annotations(Path("data/coco_mini"), split)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(split)
     return tmp_path
@@ -75,11 +75,11 @@ class Trained:
         (self.run_dir / "run.json").write_text(json.dumps(state))
 
     def evaluated(self, infer: str | None = None, **labels: str) -> None:
-        steps = {"infer": infer or code_of("pose.infer", RUN).fingerprint}
+        steps = {"infer": infer or code_of("pose.infer", RUN, "coco").fingerprint}
         origin = self.origin | {"code": self.origin["code"] | steps}
         about = json.dumps({"made_from": origin})
         np.savez(self.folder / "predictions_gt.npz", about=about)
-        origin["code"]["evaluate"] = code_of("pose.evaluate").fingerprint
+        origin["code"]["evaluate"] = code_of("pose.evaluate", dataset="coco").fingerprint
         content = json.dumps({"made_from": origin} | labels)
         (self.folder / "metrics_gt.json").write_text(content)
 
@@ -97,6 +97,12 @@ def stale(*entries: str) -> set[str]:
         ("runs=[{seeds: [1]}]", "seeds holds for all runs"),
         ("models=eeffpose-p0", "models: should be a list, got 'eeffpose-p0'"),
         ("models=[eeffpose-p0-order9]", "unknown model 'eeffpose-p0-order9' (did you mean"),
+        ("dataset=mpi", "dataset: unknown data set 'mpi' (did you mean 'mpii'?)"),
+        ("runs=[{dataset: mpii, detections: b.json}]", "detections: mpii takes no detector's"),
+        (
+            "runs=[{dataset: mpii, detections: null, test_detections: b.json}]",
+            "mpii has no split 'test-dev'; it has train, val",
+        ),
         ("protocol=releasd", "protocol: Input should be 'released', 'controlled' or 'paper'"),
         ("overrides={train: x}", "overrides.train: should be a mapping, got 'x'"),
         ("overrides={num_keypoints: 5}", "'overrides.num_keypoints'; known are model_options, "),
@@ -165,7 +171,7 @@ def test_an_edited_config_makes_weights_stale_even_without_snakemakes_memory(che
 
 def test_an_edited_val_set_makes_weights_stale(checkout):
     Trained().evaluated()
-    layout.annotations("coco", Path("data/coco_mini"), "val").write_text("other people")
+    coco.DATASET.annotations(Path("data/coco_mini"), "val").write_text("other people")
     assert stale() == {"weights.safetensors"}
 
 

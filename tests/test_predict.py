@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from pose import predict
 from pose.config import experiment
 from pose.data.drawing import draw_skeleton
-from pose.datasets.keypoints import COCO, MPII
+from pose.datasets.coco import COCO
+from pose.datasets.mpii import MPII
 from pose.models import create_model
 from pose.predict import load_checkpoint, main, predict_photos, read_boxes, read_photo
 from pose.support.errors import PoseError

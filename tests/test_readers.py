@@ -17,9 +17,12 @@ from scipy.io import savemat
 
 from pose.config import experiment, read_experiment
 from pose.data.obtain.mpii_release import convert
-from pose.datasets.records import read_detections, read_images, read_mpii, read_persons
-from pose.evaluation.coco import METRICS, Truth, evaluate
-from pose.evaluation.pckh import pckh, read_ground_truth, read_predictions
+from pose.datasets import coco, mpii
+from pose.datasets.coco_format import Truth
+from pose.datasets.mpii import read_ground_truth
+from pose.datasets.records import read_detections, read_images
+from pose.evaluation.coco import METRICS, evaluate
+from pose.evaluation.pckh import pckh, read_predictions
 from pose.evaluation.results import read_results
 from pose.support.errors import PoseError
 from pose.support.files import read_json, read_text
@@ -115,7 +118,7 @@ def pycocotools(content, results):
 @given(content=spoiled(ANNOTATIONS))
 def test_annotations_are_scored_as_by_pycocotools_or_refused(content, tmp_path, caplog):
     caplog.clear()
-    truth = read(Truth.read, content, tmp_path / "persons.json")
+    truth = read(coco.DATASET.read_truth, content, tmp_path / "persons.json")
     if truth is None or truth.image_ids != {1, 2}:
         return
     metrics = [evaluate(RESULTS, truth, name) for name in ("pycocotools", "fast")]
@@ -130,9 +133,12 @@ def test_annotations_are_scored_as_by_pycocotools_or_refused(content, tmp_path, 
 @fuzzed
 @given(content=spoiled(RESULTS))
 def test_results_are_scored_as_by_pycocotools_or_refused(content, tmp_path):
-    results = read(lambda path: read_results(path, {1, 2}), content, tmp_path / "results.json")
+    def reader(path):
+        return read_results(path, {1, 2}, coco.COCO)
+
+    results = read(reader, content, tmp_path / "results.json")
     if results is not None:
-        metrics = evaluate(results, Truth("persons.json", ANNOTATIONS))
+        metrics = evaluate(results, Truth("persons.json", ANNOTATIONS, coco.COCO))
         assert [metrics[name] for name in METRICS] == pycocotools(ANNOTATIONS, content)
 
 
@@ -150,10 +156,10 @@ def sound(records, joints):
 @fuzzed
 @given(content=spoiled(ANNOTATIONS))
 def test_persons_to_train_on_are_sound_or_refused(content, tmp_path):
-    records = read(read_persons, content, tmp_path / "persons.json")
+    records = read(coco.DATASET.read_persons, content, tmp_path / "persons.json")
     if records is not None:
         sound(records, 17)
-        assert (records["visible"].sum(axis=1) > 0).all() and (records["box"][:, 2:] >= 0).all()
+        assert (records["visible"].sum(axis=1) > 0).all() and (records["sides"] >= 0).all()
 
 
 @fuzzed
@@ -164,16 +170,16 @@ def test_detected_boxes_are_sound_or_refused(content, tmp_path):
     records = read(lambda path: read_detections(path, images), content, tmp_path / "boxes.json")
     if records is not None:
         sound(records, 0)
-        assert (records["box"][:, 2:] > 0).all() and (records["score"] >= 0).all()
+        assert (records["sides"] > 0).all() and (records["score"] >= 0).all()
 
 
 @fuzzed
 @given(content=spoiled(MPII))
 def test_mpii_persons_are_sound_or_refused(content, tmp_path):
-    records = read(read_mpii, content, tmp_path / "valid.json")
+    records = read(mpii.DATASET.read_persons, content, tmp_path / "valid.json")
     if records is not None:
         sound(records, 16)
-        assert (records["scale"] > 0).all()
+        assert (records["sides"] > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -191,7 +197,15 @@ def test_mpii_persons_are_sound_or_refused(content, tmp_path):
         "NaN",
     ],
 )
-@pytest.mark.parametrize("reader", [read_persons, Truth.read, read_mpii])
+@pytest.mark.parametrize(
+    "reader",
+    [
+        coco.DATASET.read_persons,
+        coco.DATASET.read_truth,
+        mpii.DATASET.read_persons,
+    ],
+    ids=["persons", "truth", "mpii"],
+)
 def test_json_of_another_kind_is_refused(reader, text, tmp_path):
     assert read(reader, text, tmp_path / "persons.json") is None
 

@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from pose.data.samples import load_coco, load_detections, load_mpii, open_split
-from pose.datasets import cache
+from pose.data.samples import load_detections, load_persons, open_split
+from pose.datasets import cache, coco, mpii
 from pose.datasets.records import NEGATIVE_SCORE, NO_AREA, OUTSIDE
 from pose.support.errors import PoseError
 
@@ -68,7 +68,7 @@ def write(tmp_path):
 
 
 def test_boxes_are_clipped_padded_to_the_aspect_ratio_and_enlarged(write, tmp_path):
-    samples = load_coco(write({}), tmp_path, SIZE)
+    samples = load_persons(coco.DATASET, write({}), tmp_path, SIZE)
     # clipped: x 0..50, y 20..79; its height of 59 asks for a width of 44.25 < 50
     np.testing.assert_allclose(samples.centers, [[25, 49.5]])
     np.testing.assert_allclose(samples.scales * 200, [[62.5, 62.5 / 0.75]], rtol=1e-6)
@@ -89,7 +89,7 @@ CLAUSES = {
 @pytest.mark.parametrize("clause", CLAUSES)
 def test_a_person_counts_unless(clause, write, tmp_path, caplog):
     change, skipped = CLAUSES[clause]
-    samples = load_coco(write({}, change | {"id": 8}, {"id": 9}), tmp_path, SIZE)
+    samples = load_persons(coco.DATASET, write({}, change | {"id": 8}, {"id": 9}), tmp_path, SIZE)
     assert samples.person_ids.tolist() == [7, 9]
     assert samples.skipped == skipped
     assert [record.getMessage() for record in caplog.records] == [
@@ -108,7 +108,7 @@ COUNTED = {
 
 @pytest.mark.parametrize("clause", COUNTED)
 def test_a_person_counts_with(clause, write, tmp_path):
-    samples = load_coco(write({}, COUNTED[clause] | {"id": 8}), tmp_path, SIZE)
+    samples = load_persons(coco.DATASET, write({}, COUNTED[clause] | {"id": 8}), tmp_path, SIZE)
     assert samples.person_ids.tolist() == [7, 8]
     assert samples.skipped == {} and np.isfinite(samples.scales).all() and samples.scales.min() > 0
 
@@ -118,7 +118,7 @@ def test_persons_stand_in_the_order_of_the_images(tmp_path):
     people = [PERSON | {"id": n, "image_id": i} for n, i in enumerate((9, 2, 5, 9, 2))]
     path = tmp_path / "persons.json"
     path.write_text(json.dumps({"images": images, "annotations": people}))
-    samples = load_coco(path, tmp_path, SIZE)
+    samples = load_persons(coco.DATASET, path, tmp_path, SIZE)
     assert samples.image_ids.tolist() == [5, 2, 2, 9, 9]
     assert samples.person_ids.tolist() == [2, 1, 4, 0, 3]
     names = samples.image_paths[samples.image_index]
@@ -130,7 +130,7 @@ def test_mpii_boxes_are_moved_down_enlarged_and_made_zero_based(tmp_path):
     person = {"image": "b.jpg", "center": [50.0, 60.0], "scale": 2.0}
     path = tmp_path / "valid.json"
     path.write_text(json.dumps([person | {"joints": joints, "joints_vis": [1] * 16}]))
-    samples = load_mpii(path, tmp_path, (256, 256))
+    samples = load_persons(mpii.DATASET, path, tmp_path, (256, 256))
     np.testing.assert_allclose(samples.centers, [[49, 60 + 15 * 2 - 1]])
     np.testing.assert_allclose(samples.scales, [[2.5, 2.5]])
     np.testing.assert_allclose(samples.joints[0, 0], [9, 19])
@@ -164,15 +164,15 @@ def test_mpii_boxes_are_moved_down_enlarged_and_made_zero_based(tmp_path):
 )
 def test_wrong_annotations_are_named(change, message, write, tmp_path):
     with pytest.raises(PoseError, match=rf"persons\.json: record 1 of 'annotations'.*{message}"):
-        load_coco(write({"id": 6}, change), tmp_path, SIZE)
+        load_persons(coco.DATASET, write({"id": 6}, change), tmp_path, SIZE)
 
 
 def test_a_file_must_have_a_labelled_joint_and_a_usable_person(write, tmp_path):
     unlabelled = {"keypoints": 17 * [5, 30, 0], "num_keypoints": 17}
     with pytest.raises(PoseError, match=r"persons\.json: no joint of any person is labelled"):
-        load_coco(write(unlabelled), tmp_path, SIZE)
+        load_persons(coco.DATASET, write(unlabelled), tmp_path, SIZE)
     with pytest.raises(PoseError, match="no usable person"):
-        load_coco(write({"iscrowd": 1}), tmp_path, SIZE)
+        load_persons(coco.DATASET, write({"iscrowd": 1}), tmp_path, SIZE)
 
 
 def test_another_category_may_lack_what_a_person_has(write, tmp_path):
@@ -180,7 +180,7 @@ def test_another_category_may_lack_what_a_person_has(write, tmp_path):
     content = json.loads(path.read_text())
     content["annotations"].append({"id": 8, "image_id": 1, "category_id": 3})
     path.write_text(json.dumps(content))
-    assert load_coco(path, tmp_path, SIZE).person_ids.tolist() == [7]
+    assert load_persons(coco.DATASET, path, tmp_path, SIZE).person_ids.tolist() == [7]
 
 
 @pytest.mark.parametrize("categories", [[{"id": 0, "name": "person"}], [{"id": 2}], [{}], {"a": 1}])
@@ -188,7 +188,7 @@ def test_the_category_person_must_be_1(categories, write, tmp_path):
     path = write({})
     path.write_text(json.dumps(json.loads(path.read_text()) | {"categories": categories}))
     with pytest.raises(PoseError, match=r"persons\.json: .*(category 1 is not|of 'categories')"):
-        load_coco(path, tmp_path, SIZE)
+        load_persons(coco.DATASET, path, tmp_path, SIZE)
 
 
 @pytest.mark.parametrize("number", [0, -5, 2**62])
@@ -197,20 +197,20 @@ def test_ids_are_any_numbers_of_64_bits(number, tmp_path):
     path = tmp_path / "persons.json"
     people = [PERSON | {"id": -number, "image_id": number}]
     path.write_text(json.dumps({"images": images, "annotations": people}))
-    samples = load_coco(path, tmp_path, SIZE)
+    samples = load_persons(coco.DATASET, path, tmp_path, SIZE)
     assert (samples.image_ids.tolist(), samples.person_ids.tolist()) == ([number], [-number])
 
 
 def test_wrong_files_are_named(write, tmp_path):
     annotations, broken = write({}), tmp_path / "detections.json"
     with pytest.raises(PoseError, match=r"detections\.json: No such file"):
-        load_detections(broken, annotations, tmp_path, SIZE)
+        load_detections(coco.DATASET, broken, annotations, tmp_path, SIZE)
     broken.write_text('[{"image_id": 1')
     with pytest.raises(PoseError, match=r"detections\.json: not valid JSON"):
-        load_detections(broken, annotations, tmp_path, SIZE)
+        load_detections(coco.DATASET, broken, annotations, tmp_path, SIZE)
     broken.write_text("[]")
     with pytest.raises(PoseError, match="no usable person"):
-        load_detections(broken, annotations, tmp_path, SIZE)
+        load_detections(coco.DATASET, broken, annotations, tmp_path, SIZE)
     with pytest.raises(PoseError, match=r"data_root .*: no folder val2017 or images/val2017"):
         open_split("coco", tmp_path, "val", SIZE)
     with pytest.raises(PoseError, match=r"data_root .*nowhere: no such folder"):
@@ -219,12 +219,12 @@ def test_wrong_files_are_named(write, tmp_path):
 
 def test_ids_that_stand_twice_are_named(write, tmp_path):
     with pytest.raises(PoseError, match=r"persons\.json: annotation id 7 stands twice"):
-        load_coco(write({}, {}), tmp_path, SIZE)
+        load_persons(coco.DATASET, write({}, {}), tmp_path, SIZE)
     path = write({})
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"images": 2 * content["images"]}))
     with pytest.raises(PoseError, match=r"persons\.json: image id 1 stands twice"):
-        load_coco(path, tmp_path, SIZE)
+        load_persons(coco.DATASET, path, tmp_path, SIZE)
 
 
 IMAGE = {"id": 1, "file_name": "a", "width": 9, "height": 9}
@@ -252,7 +252,7 @@ def test_files_of_another_kind_are_named(content, message, tmp_path):
     path = tmp_path / "persons.json"
     path.write_text(json.dumps(content))
     with pytest.raises(PoseError, match=message):
-        load_coco(path, tmp_path, SIZE)
+        load_persons(coco.DATASET, path, tmp_path, SIZE)
 
 
 BOX = {"image_id": 1, "category_id": 1, "bbox": [10, 20, 30, 40], "score": 0.5}
@@ -265,7 +265,7 @@ def detected(write, tmp_path):
     def load(*changes):
         path = tmp_path / "boxes.json"
         path.write_text(json.dumps([BOX | change for change in changes]))
-        return load_detections(path, write({}), tmp_path, SIZE)
+        return load_detections(coco.DATASET, path, write({}), tmp_path, SIZE)
 
     return load
 
@@ -318,10 +318,10 @@ def test_wrong_mpii_records_are_named(change, message, tmp_path):
     path = tmp_path / "valid.json"
     path.write_text(json.dumps([person | {"joints_vis": [1] * 16} | change]))
     with pytest.raises(PoseError, match=message):
-        load_mpii(path, tmp_path, SIZE)
+        load_persons(mpii.DATASET, path, tmp_path, SIZE)
     path.write_text(json.dumps({"persons": []}))
     with pytest.raises(PoseError, match=r"valid\.json: not a list of records but object"):
-        load_mpii(path, tmp_path, SIZE)
+        load_persons(mpii.DATASET, path, tmp_path, SIZE)
 
 
 def test_test_dev_has_detections_only(write, tmp_path):
@@ -337,6 +337,18 @@ def test_test_dev_has_detections_only(write, tmp_path):
     assert samples.image_paths.tolist() == [f"{tmp_path}/test2017/a.jpg"]
     with pytest.raises(PoseError, match="test-dev has no annotated persons; give a file"):
         open_split("coco", tmp_path, "test-dev", SIZE)
+
+
+def test_mpii_has_no_test_dev_and_takes_no_detector_s_boxes(tmp_path):
+    with pytest.raises(PoseError, match="mpii has no split 'test-dev'; it has train, val"):
+        open_split("mpii", tmp_path, "test-dev", SIZE)
+    with pytest.raises(PoseError, match=r"boxes\.json: no detector's boxes are taken on mpii"):
+        open_split("mpii", tmp_path, "val", SIZE, tmp_path / "boxes.json")
+
+
+def test_an_unknown_data_set_is_named_with_the_nearest(tmp_path):
+    with pytest.raises(PoseError, match=r"unknown data set 'cocoo' \(did you mean 'coco'\?\)"):
+        open_split("cocoo", tmp_path, "val", SIZE)
 
 
 @pytest.fixture
@@ -366,31 +378,31 @@ def test_cached_annotations_are_what_the_file_says(test_data, caching, monkeypat
 
 def test_a_file_is_read_anew_when_its_content_changes_not_its_date(write, tmp_path, caching):
     path = write({})
-    assert load_coco(path, tmp_path, SIZE).person_ids.tolist() == [7]
+    assert load_persons(coco.DATASET, path, tmp_path, SIZE).person_ids.tolist() == [7]
     path = write({"id": 8}, {"area": 0})
-    changed = load_coco(path, tmp_path, SIZE)
+    changed = load_persons(coco.DATASET, path, tmp_path, SIZE)
     assert changed.person_ids.tolist() == [8] and changed.skipped == {NO_AREA: 1}
     before = set(caching.glob("*.npz"))
     os.utime(path, (1, 1))
-    assert same(load_coco(path, tmp_path, SIZE), changed)
+    assert same(load_persons(coco.DATASET, path, tmp_path, SIZE), changed)
     assert set(caching.glob("*.npz")) == before
 
 
 @pytest.mark.parametrize("damage", ["cut", "a byte", "empty"])
 def test_a_damaged_cache_is_made_again(damage, write, tmp_path, caching, capsys):
     path = write({})
-    whole = load_coco(path, tmp_path, SIZE)
+    whole = load_persons(coco.DATASET, path, tmp_path, SIZE)
     (store,) = caching.glob("*.npz")
     content = bytearray(store.read_bytes())
     content[content.index(np.float32(30).tobytes())] ^= 1  # a joint's y
     store.write_bytes({"cut": content[:-50], "a byte": content, "empty": b""}[damage])
-    assert same(load_coco(path, tmp_path, SIZE), whole)
+    assert same(load_persons(coco.DATASET, path, tmp_path, SIZE), whole)
     assert "is damaged and made again" in capsys.readouterr().err
-    assert same(load_coco(path, tmp_path, SIZE), whole)
+    assert same(load_persons(coco.DATASET, path, tmp_path, SIZE), whole)
     assert "damaged" not in capsys.readouterr().err
 
 
 def test_a_cache_that_cannot_be_written_stops_nobody(write, tmp_path, caching, capsys):
     caching.parent.write_text("a file where a folder is wanted")
-    assert len(load_coco(write({}), tmp_path, SIZE)) == 1
+    assert len(load_persons(coco.DATASET, write({}), tmp_path, SIZE)) == 1
     assert "annotations are not cached: " in capsys.readouterr().err

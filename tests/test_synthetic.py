@@ -16,7 +16,7 @@ from pose.data.synthetic.canvas import Canvas, Capsule, Texture
 from pose.data.synthetic.figure_drawing import sample_figure
 from pose.data.synthetic.render import render, write_dataset
 from pose.data.synthetic.rendered import SyntheticSettings, is_current, own_files
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO
 from pose.support.errors import PoseError
 
 SMALL = SyntheticSettings(train_images=2, val_images=2, image_size=(96, 128))

@@ -88,7 +88,8 @@ def test_a_checkpoint_tells_the_experiment_and_the_versions_it_is_of(data_root, 
     state = checkpoint.load(checkpoint.newest(tmp_path), CPU)
     assert state["identity"]["train"]["lr"] == trainer.experiment.train.lr
     assert state["identity"]["data"] == annotation_hashes("synthetic", data_root)
-    assert state["codes"] == [code_of("pose.train", trainer.experiment.model).fingerprint]
+    model = trainer.experiment.model
+    assert state["codes"] == [code_of("pose.train", model, "synthetic").fingerprint]
     assert state["versions"]["torch"] == str(torch.__version__)
     assert state["versions"]["python"] == sys.version.split()[0]
 

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.io import loadmat, savemat
 from pose.config import experiment
 from pose.data import verify
 from pose.data.verify import main
-from pose.datasets import layout
+from pose.datasets import coco as coco_dataset
 from pose.evaluation.score import check_truth
 from pose.support.errors import PoseError
 
@@ -91,8 +92,9 @@ def test_images_that_exif_would_turn_are_counted_and_no_fault(run, coco):
 
 
 def test_a_whole_set_must_have_the_published_number_of_persons(run, coco, monkeypatch):
-    monkeypatch.setitem(verify.PERSONS, ("coco", "train"), (80, 86))
-    monkeypatch.setitem(verify.PERSONS, ("coco", "val"), (83, 81))
+    sizes = {"train": (80, 86), "val": (83, 81)}
+    whole = replace(coco_dataset.DATASET, sizes=sizes)
+    monkeypatch.setattr(coco_dataset, "DATASET", whole)
     status, report = run("coco", coco)
     assert report["splits"]["train"]["complete"]
     assert (status, report["problems"]) == (1, ["coco val: 80 persons, not 81"])
@@ -115,7 +117,7 @@ def test_what_only_the_score_needs_is_asked_for_before_a_training(run, coco, lac
 
 
 def test_detections_are_counted(run, coco, monkeypatch):
-    path = coco / layout.DETECTIONS["val"]
+    path = coco / "person_detection_results/COCO_val2017_detections_AP_H_56_person.json"
     path.parent.mkdir()
     shutil.copy(coco / "person_detections_4_val_images.json", path)
     status, report = run("coco", coco)

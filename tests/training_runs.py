@@ -20,8 +20,8 @@ from pose.data.dataset import PoseDataset
 from pose.data.samples import open_split
 from pose.data.synthetic.render import write_dataset
 from pose.data.synthetic.rendered import SyntheticSettings
+from pose.datasets.coco import COCO
 from pose.datasets.identity import annotation_hashes
-from pose.datasets.keypoints import COCO
 from pose.parallel import distributed
 from pose.support.errors import command
 from pose.train import SIGNALS, run_lock

@@ -71,7 +71,7 @@ class Training:
     @cached_property
     def code(self) -> Code:
         """The present code of its step."""
-        return code_of("pose.train", self.experiment.model)
+        return code_of("pose.train", self.experiment.model, self.experiment.dataset)
 
     @property
     def is_changed(self) -> bool:
@@ -118,9 +118,10 @@ class Training:
         if self.is_to_train:
             return [self.weights]
         found, origin = [], self.finished.get("made_from", {"code": {}})
+        model, dataset = self.experiment.model, self.experiment.dataset
         for pattern, step, code in (
-            ("predictions_*.npz", "infer", code_of("pose.infer", self.experiment.model)),
-            ("metrics_*.json", "evaluate", code_of("pose.evaluate")),
+            ("predictions_*.npz", "infer", code_of("pose.infer", model, dataset)),
+            ("metrics_*.json", "evaluate", code_of("pose.evaluate", dataset=dataset)),
         ):
             origin = origin | {"code": origin["code"] | {step: code.fingerprint}}
             for path in sorted(self.folder.glob(pattern)):

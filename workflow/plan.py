@@ -17,9 +17,7 @@ from tabulate import tabulate
 
 from pose.config.model_sheet import row_of
 from pose.data.synthetic.rendered import is_current, own_files
-from pose.datasets import layout
 from pose.datasets.identity import data_hash, run_identity
-from pose.datasets.keypoints import KEYPOINT_SETS
 from pose.support.errors import PoseError, command
 from pose.support.fingerprint import code_of
 from pose.support.lock import Lock
@@ -52,11 +50,14 @@ class Plan:
                 for name, run in self.runs.items()
                 for seed in self.config.seeds
             }
+            for run in self.runs.values():
+                run.check_detections()
         except PoseError as error:
             raise PoseError(f"config: {error}") from None
         self._stale: set[str] | None = None
         self._changed: list[Training] = []
-        roots = {run.root: run.settings for run in self.on("synthetic").values()}
+        rendered = [run for run in self.runs.values() if run.dataset.is_rendered]
+        roots = {run.root: run.settings for run in rendered}
         self.rendered = next(iter(roots.values()), None)
         """The settings by which people are rendered, or None."""
         if len(roots) > 1:
@@ -69,9 +70,13 @@ class Plan:
             self.config.device == "cuda" or (self.config.device == "auto" and any(devices()))
         )
 
-    def on(self, *datasets: str) -> dict[str, Run]:
-        """The runs on these data sets."""
-        return {name: run for name, run in self.runs.items() if run.settings.dataset in datasets}
+    def on(self, dataset: str) -> dict[str, Run]:
+        """The runs on that data set."""
+        return {name: run for name, run in self.runs.items() if run.settings.dataset == dataset}
+
+    def compared_in(self, table: int) -> list[str]:
+        """The runs with the metric of one of the paper's comparison tables."""
+        return [name for name, run in self.runs.items() if run.dataset.table == table]
 
     # Files
 
@@ -106,9 +111,9 @@ class Plan:
 
         def files(wildcards: Any) -> list[Path]:
             run = self.runs[wildcards.run]
-            if run.settings.dataset == "synthetic":
+            if run.dataset.is_rendered:
                 return [self._receipt]
-            paths = [layout.annotations(run.settings.dataset, run.root, s) for s in splits]
+            paths = [run.dataset.annotations(run.root, split) for split in splits]
             return [path for path in paths if path.exists()]
 
         return files
@@ -149,16 +154,15 @@ class Plan:
         """The numbers of the paper's comparison tables that this config has something for."""
         others = set(self.runs) - set(self.ablation())
         parts = {
-            2: others & set(self.on("coco", "synthetic")),
+            2: others & set(self.compared_in(2)),
             3: self.submitted(),
-            4: self.on("mpii"),
+            4: self.compared_in(4),
         }
         return [number for number, runs in parts.items() if runs]
 
     def compared_metrics(self, wildcards: Any) -> list[str]:
         """The metrics that a comparison table shows; test-dev has none."""
-        datasets = {"2": ("coco", "synthetic"), "3": (), "4": ("mpii",)}[wildcards.number]
-        return self.files("metrics_{boxes}.json", self.on(*datasets))
+        return self.files("metrics_{boxes}.json", self.compared_in(int(wildcards.number)))
 
     def submissions(self, wildcards: Any = None) -> list[str]:
         """Test-dev's archives, which Table 3 names."""
@@ -176,8 +180,7 @@ class Plan:
         lines = ["model,input,num_keypoints"]
         for run in self.runs.values():
             size = run.settings.complexity_input or run.settings.input
-            keypoints = len(KEYPOINT_SETS[run.settings.dataset])
-            lines.append("{},{}x{},{}".format(run.model, *size, keypoints))
+            lines.append("{},{}x{},{}".format(run.model, *size, len(run.dataset.keypoints)))
         return list(dict.fromkeys(lines))
 
     # Arguments
@@ -208,7 +211,8 @@ class Plan:
 
     def image_info(self, wildcards: Any) -> str:
         """The file that names test-dev's images."""
-        return str(layout.annotations("coco", self.runs[wildcards.run].root, "test-dev"))
+        run = self.runs[wildcards.run]
+        return str(run.dataset.annotations(run.root, "test-dev"))
 
     def suppression(self, wildcards: Any) -> list[str]:
         """Rescoring and OKS-NMS of a run's test-dev results."""
@@ -273,15 +277,15 @@ class Plan:
                 Path(self._run_directory(name, seed)),
                 # A training on rendered people takes minutes; another one is the user's to decide.
                 self.config.on_code_change
-                or ("retrain" if experiment.dataset == "synthetic" else None),
+                or ("retrain" if self.runs[name].dataset.is_rendered else None),
             )
             for (name, seed), experiment in self.experiments.items()
         }
 
     def _annotations(self, run: Run) -> str | None:
         """The hash of a run's annotations as they will be; None where that is not known."""
-        if run.settings.dataset == "synthetic":
-            return data_hash("synthetic", run.root) if self._is_rendered else None
+        if run.dataset.is_rendered:
+            return data_hash(run.dataset.name, run.root) if self._is_rendered else None
         return None if run.data == UNKNOWN else run.data
 
     @cached_property
@@ -303,8 +307,9 @@ class Plan:
         if self.config.device == "auto" and not self.gpus:
             print("device auto: no GPU is visible, so everything runs on the CPU", file=sys.stderr)
         if not OBTAINING & set(targets):
-            for run in self.on("coco", "mpii").values():
-                layout.images(run.settings.dataset, run.root, "val")
+            for run in self.runs.values():
+                if not run.dataset.is_rendered:
+                    run.dataset.images(run.root, "val")
         for training in self._changed:
             if training.choice == "keep":
                 training.keep()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pose.config import Experiment, experiment
-from pose.datasets import layout
+from pose.datasets import dataset_of
 from pose.support.errors import PoseError
 from pose.weights.published import checkpoints, published_file
 from workflow.plan import stop
@@ -27,7 +27,7 @@ class Released:
             if root:
                 self.roots[dataset] = Path(root)
                 try:
-                    layout.images(dataset, self.roots[dataset], "val")
+                    dataset_of(dataset).images(self.roots[dataset], "val")
                 except PoseError as error:
                     message = str(error).replace("data_root", f"{dataset}_root")
                     raise PoseError(message) from None
@@ -64,10 +64,12 @@ class Released:
         return str(self._data(wildcards)[1])
 
     def annotations(self, wildcards: Any) -> Path:
-        return layout.annotations(*self._data(wildcards), "val")
+        dataset, root = self._data(wildcards)
+        return dataset_of(dataset).annotations(root, "val")
 
     def truth(self, wildcards: Any) -> Path:
-        return layout.ground_truth(*self._data(wildcards))
+        dataset, root = self._data(wildcards)
+        return dataset_of(dataset).ground_truth(root)
 
     def detections(self, wildcards: Any) -> list[Path]:
         """The detector's boxes, or nothing."""

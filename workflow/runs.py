@@ -9,7 +9,7 @@ from typing import Any
 
 from pose.config import Experiment, Testing, experiment
 from pose.data.synthetic.rendered import rendering
-from pose.datasets import layout
+from pose.datasets import Dataset, dataset_of
 from pose.datasets.identity import data_hash
 from pose.support.errors import PoseError
 from workflow.settings import Config
@@ -26,6 +26,11 @@ class Run:
     settings: Config
 
     @property
+    def dataset(self) -> Dataset:
+        """What it is trained and evaluated on."""
+        return dataset_of(self.settings.dataset)
+
+    @property
     def root(self) -> Path:
         """The folder of its data."""
         return Path(self.settings.data_root)
@@ -35,6 +40,15 @@ class Run:
         """The sources of boxes with which it is evaluated."""
         return ["gt", "det"] if self.settings.detections else ["gt"]
 
+    def check_detections(self) -> None:
+        """PoseError for a detector's boxes that its data set cannot take."""
+        if self.settings.detections and "det" not in self.dataset.boxes:
+            raise PoseError(
+                f"detections: {self.dataset.name} takes no detector's boxes; set it to null"
+            )
+        if self.settings.test_detections:
+            self.dataset.annotations(self.root, "test-dev")
+
     @property
     def size(self) -> str:
         """Height and width of its input, as "256x192"."""
@@ -43,7 +57,7 @@ class Run:
     @cached_property
     def data(self) -> str:
         """What names its data: the content of annotations, or how they are rendered."""
-        if self.settings.dataset == "synthetic":
+        if self.dataset.is_rendered:
             return rendering(self.settings.synthetic)
         try:
             return data_hash(self.settings.dataset, self.root)
@@ -86,7 +100,8 @@ def scoring(
         **labels,
     }
     said = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
-    truth = str(layout.ground_truth(experiment.dataset, data_root))
-    if experiment.dataset == "mpii":
-        return ["mpii", "--ground-truth", truth, *said]
-    return ["coco", "--annotations", truth, *suppression(experiment.test), *said]
+    dataset = dataset_of(experiment.dataset)
+    truth = str(dataset.ground_truth(data_root))
+    if dataset.metric == "AP":
+        return [dataset.name, "--annotations", truth, *suppression(experiment.test), *said]
+    return [dataset.name, "--ground-truth", truth, *said]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from pose.bench.measure import Row, Settings, absent, compare, interleave
-from pose.datasets.keypoints import COCO
-from pose.evaluation.coco import METRICS, Truth, evaluate
+from pose.datasets.coco import COCO
+from pose.datasets.coco_format import Truth
+from pose.evaluation.coco import METRICS, evaluate
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import to_records, to_results
 from pose.support.errors import PoseError
@@ -23,21 +24,21 @@ LIMIT = "handing the results over as Python objects, and summing up"
 
 def measure(settings: Settings) -> list[Row]:
     truth, predictions = scene(200 if settings.quick else 1)
-    results = to_results(predictions, RESCORE, NMS)
+    results = to_results(predictions, COCO, RESCORE, NMS)
     name = f"COCO AP, {len(truth.image_ids)} images, {len(predictions)} detections"
     steps = {BASELINE: lambda: evaluate(results, truth)}
     extra = []
     try:
         evaluate(results, truth, "fast")
-        records = to_records(predictions, RESCORE, NMS)
+        records = to_records(predictions, COCO, RESCORE, NMS)
         steps[FAST] = lambda: evaluate(records, truth, "fast")
     except PoseError as error:
         extra.append(absent(name, FAST, "s", str(error)))
     # pycocotools takes tens of seconds and hardly varies.
     rows = _rows(name, steps, min(settings.repeats, 3), {FAST: 50.0})
     whole = {
-        BASELINE: lambda: evaluate(to_results(predictions, RESCORE, NMS), truth),
-        FAST: lambda: evaluate(to_records(predictions, RESCORE, NMS), truth, "fast"),
+        BASELINE: lambda: evaluate(to_results(predictions, COCO, RESCORE, NMS), truth),
+        FAST: lambda: evaluate(to_records(predictions, COCO, RESCORE, NMS), truth, "fast"),
     }
     whole = {variant: step for variant, step in whole.items() if variant in steps}
     return rows + extra + _rows(f"{name}, with rescoring and OKS-NMS", whole, 1, {})
@@ -50,7 +51,7 @@ def _rows(name: str, steps: dict, repeats: int, aims: dict[str, float]) -> list[
 
 def statistics(truth: Truth, predictions: Predictions) -> dict[str, list[float]]:
     """Evaluator -> its ten numbers."""
-    results = to_results(predictions, RESCORE, NMS)
+    results = to_results(predictions, COCO, RESCORE, NMS)
     metrics = {name: evaluate(results, truth, name) for name in ("pycocotools", "fast")}
     return {name: [found[key] for key in METRICS] for name, found in metrics.items()}
 
@@ -77,7 +78,7 @@ def scene(smaller: int = 1) -> tuple[Truth, Predictions]:
         "annotations": annotations,
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO.names)}],
     }
-    return Truth(Path("random people"), content), _detect(
+    return Truth(Path("random people"), content, COCO), _detect(
         rng, detections, images, owner, joints, height
     )
 

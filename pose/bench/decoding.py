@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pose.bench import plain
 from pose.bench.measure import Row, Settings, compare, interleave
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO
 from pose.evaluation.decode import decode
 from pose.evaluation.flip_test import flip_average
 

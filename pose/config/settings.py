@@ -22,12 +22,12 @@ from pydantic import (
 )
 
 from pose.config import presets
+from pose.config.datasets import DATASETS, known_dataset
 from pose.config.model_sheet import row_of
 from pose.config.presets import Combination
 from pose.support.errors import PoseError, nearest
 from pose.support.files import read_text
 
-Dataset = Literal["coco", "mpii", "synthetic"]
 Protocol = Literal["released", "controlled", "paper"]
 Recipe = Literal["own", "common"]
 Numerics = Literal["reference", "fast"]
@@ -40,6 +40,16 @@ def _multiple_of_4(sides: tuple[int, int]) -> tuple[int, int]:
     return sides
 
 
+def _known_dataset(name: str) -> str:
+    try:
+        return known_dataset(name)
+    except PoseError as error:
+        raise ValueError(str(error)) from None
+
+
+Dataset = Annotated[
+    str, AfterValidator(_known_dataset), Field(json_schema_extra={"enum": list(DATASETS)})
+]
 InputSize = Annotated[tuple[int, int], AfterValidator(_multiple_of_4)]
 
 

@@ -1,1 +1,1 @@
-"""Data sets: annotations as flat arrays, crops with their augmentation, synthetic people."""
+"""The samples of a data set: boxes, crops with their augmentation, synthetic people."""

@@ -15,17 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pose.config import Dataset
 from pose.data.crop import PIXEL_STD, box_scale
 from pose.data.images import image_paths
-from pose.datasets import layout
+from pose.datasets import Dataset, dataset_of
 from pose.datasets.cache import cached
-from pose.datasets.keypoints import COCO, MPII, KeypointSet
-from pose.datasets.records import Records, read_detections, read_images, read_mpii, read_persons
+from pose.datasets.keypoints import KeypointSet
+from pose.datasets.records import Records, read_detections
 from pose.support.errors import PoseError
 
 BOX_PADDING = 1.25
-MPII_CENTER_SHIFT = 15.0  # pixels a unit of scale, downwards: MPII's boxes sit too high
 
 log = logging.getLogger(__name__)
 
@@ -69,109 +67,92 @@ class Samples:
 
 
 def open_split(
-    dataset: Dataset,
+    dataset: str,
     data_root: Path,
     split: str,
     input_size: tuple[int, int],
     detections: Path | None = None,
 ) -> Samples:
-    """The persons of ``split`` ("train" or "val"): annotated ones, or ``detections`` (COCO).
+    """The persons of ``split`` ("train" or "val"): annotated ones, or ``detections``.
 
     ``data_root`` has the layout of COCO's archives or of HRNet; of COCO's "test-dev" there are
     detections only. ``input_size`` is (height, width). Raises PoseError for missing folders and
     malformed records.
     """
-    root = Path(data_root)
-    images = layout.images(dataset, root, split)
-    annotations = layout.annotations(dataset, root, split)
-    if dataset == "mpii":
-        samples = load_mpii(annotations, images, input_size)
-    elif detections is not None:
-        samples = load_detections(Path(detections), annotations, images, input_size)
-    elif split == "test-dev":
-        raise PoseError("COCO's test-dev has no annotated persons; give a file of detections")
+    root, chosen = Path(data_root), dataset_of(dataset)
+    if detections is not None and "det" not in chosen.boxes:
+        raise PoseError(f"{detections}: no detector's boxes are taken on {dataset}; leave them out")
+    annotations, images = chosen.annotations(root, split), chosen.images(root, split)
+    if detections is not None:
+        samples = load_detections(chosen, Path(detections), annotations, images, input_size)
+    elif split not in ("train", "val"):
+        raise PoseError(f"{dataset}'s {split} has no annotated persons; give a file of detections")
     else:
-        samples = load_coco(annotations, images, input_size)
+        samples = load_persons(chosen, annotations, images, input_size)
     folders = tuple(os.path.realpath(folder) for folder in (images, root))
     return replace(samples, image_folders=folders)
 
 
-def load_coco(annotations: Path, images: Path, input_size: tuple[int, int]) -> Samples:
-    """Every non-crowd person of positive area with a labelled keypoint, boxes clipped."""
-    records = cached(read_persons, annotations)
+def load_persons(
+    dataset: Dataset, annotations: Path, images: Path, input_size: tuple[int, int]
+) -> Samples:
+    """The annotated persons that the data set counts."""
+    records = cached(dataset.read_persons, annotations, dataset.name.encode())
     return _from_boxes(
         records,
         records,
         input_size,
+        keypoints=dataset.keypoints,
         image_paths=image_paths(annotations, images, records["name"].tolist()),
         person_ids=records["person"],
         joints=records["joints"],
         visible=records["visible"],
-        box_scores=np.ones(len(records["box"]), np.float32),
+        box_scores=np.ones(len(records["image"]), np.float32),
         skipped=_logged(annotations, records),
     )
 
 
 def load_detections(
-    detections: Path, annotations: Path, images: Path, input_size: tuple[int, int]
+    dataset: Dataset,
+    detections: Path,
+    annotations: Path,
+    images: Path,
+    input_size: tuple[int, int],
 ) -> Samples:
     """The boxes of HRNet's detection files, of COCO's category "person".
 
     ``annotations`` names the images: person_keypoints_*.json, or image_info_*.json of a test set.
     """
-    listed = cached(read_images, annotations)
+    listed = cached(dataset.read_images, annotations)
     read = update_wrapper(partial(read_detections, images=listed), read_detections)
     also = listed["id"].tobytes() + listed["size"].tobytes()
     records = cached(read, detections, also)
-    boxes = len(records["box"])
+    boxes, joints = len(records["image"]), len(dataset.keypoints)
     return _from_boxes(
         records,
         listed,
         input_size,
+        keypoints=dataset.keypoints,
         image_paths=image_paths(annotations, images, listed["name"].tolist()),
         person_ids=np.full(boxes, -1, np.int64),
-        joints=np.zeros((boxes, len(COCO), 2), np.float32),
-        visible=np.zeros((boxes, len(COCO)), np.float32),
+        joints=np.zeros((boxes, joints, 2), np.float32),
+        visible=np.zeros((boxes, joints), np.float32),
         box_scores=records["score"],
         skipped=_logged(detections, records),
-    )
-
-
-def load_mpii(annotations: Path, images: Path, input_size: tuple[int, int]) -> Samples:
-    """The persons of HRNet's MPII files (train.json, valid.json), made 0-based."""
-    records = cached(read_mpii, annotations)
-    centers, scales = records["center"].copy(), records["scale"]
-    centers[:, 1] += MPII_CENTER_SHIFT * scales
-    sides = scales * PIXEL_STD
-    return Samples(
-        keypoints=MPII,
-        image_paths=image_paths(annotations, images, records["name"].tolist()),
-        image_index=records["image"],
-        image_ids=records["image"].astype(np.int64),
-        person_ids=np.arange(len(sides)),
-        centers=(centers - 1).astype(np.float32),
-        scales=box_scale(sides, sides, input_size[1] / input_size[0], BOX_PADDING),
-        joints=(records["joints"] - 1).astype(np.float32),
-        visible=records["visible"],
-        box_scores=np.ones(len(sides), np.float32),
-        skipped=_logged(annotations, records),
     )
 
 
 def _from_boxes(
     records: Records, images: Records, input_size: tuple[int, int], **columns
 ) -> Samples:
-    """Samples from ``records`` with boxes (x, y, width, height) in pixels of ``images``."""
-    box = records["box"]
-    center = box[:, :2] + box[:, 2:] / 2
-    aspect = input_size[1] / input_size[0]
+    """Samples from ``records`` with boxes in pixels of ``images``."""
+    width, height = records["sides"].T
     return Samples(
-        keypoints=COCO,
         image_index=records["image"],
         image_ids=images["id"][records["image"]],
-        centers=center.astype(np.float32),
-        scales=box_scale(box[:, 2], box[:, 3], aspect, BOX_PADDING),
-        image_sizes=images["size"],
+        centers=records["center"].astype(np.float32),
+        scales=box_scale(width, height, input_size[1] / input_size[0], BOX_PADDING),
+        image_sizes=images.columns.get("size"),
         **columns,
     )
 

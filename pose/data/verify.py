@@ -16,25 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from pose.config.datasets import DATASETS
 from pose.data.image_decode import decode_image, orientation
 from pose.data.images import check_size, image_paths, read_bytes
 from pose.data.obtain.sources import DETECTED, Source, sources
 from pose.data.samples import Samples, open_split
-from pose.datasets import layout
-from pose.datasets.records import read_images
-from pose.evaluation.coco import Truth
-from pose.evaluation.pckh import read_ground_truth
+from pose.datasets import dataset_of
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.progress import progress_bar
 
-PERSONS = {
-    ("coco", "train"): (118_287, 149_813),
-    ("coco", "val"): (5_000, 6_352),
-    ("mpii", "train"): (None, 22_246),
-    ("mpii", "val"): (None, 2_958),
-}
-"""Images and persons of the whole sets; MPII's files list persons only."""
 SHOWN = 20  # problems that are printed
 ANY_SIZE = (256, 192)
 
@@ -53,16 +44,14 @@ def verify(dataset: str, root: Path, workers: int) -> dict[str, Any]:
             report["problems"].append(str(error))
             continue
         report["splits"][split] = _split(dataset, split, samples, workers, report["problems"])
-    if dataset == "mpii":
-        _ground_truth(root, report)
-    else:
-        if "val" in report["splits"]:
-            _scored_persons(root, report)
-        _test_images(root, workers, report)
-        report["detections"] = {}
-        for source in sources():
-            if source.kind == "by_hand" and (root / source.path).exists():
-                _detections(root, source, report)
+    _ground_truth(dataset, root, report)
+    report["detections"] = {}
+    for split in sorted(dataset_of(dataset).annotation_files.keys() - {"train", "val"}):
+        _test_images(dataset, root, split, workers, report)
+    for source in sources():
+        by_hand = source.dataset == dataset and source.kind == "by_hand"
+        if by_hand and (root / source.path).exists():
+            _detections(root, source, report)
     report["problems"] = list(dict.fromkeys(report["problems"]))
     report["ok"] = not report["problems"]
     return report
@@ -74,7 +63,7 @@ def _split(
     name, sizes, folders = f"{dataset} {split}", samples.image_sizes, samples.image_folders
     faults, turned = _decode_all(name, samples.image_paths, sizes, folders, workers)
     problems += faults
-    images, persons = PERSONS[dataset, split]
+    images, persons = dataset_of(dataset).sizes.get(split, (None, None))
     found = len(samples.image_paths), len(samples)
     whole = images is not None and found[0] == images
     if whole and found[1] != persons:
@@ -90,29 +79,25 @@ def _split(
     }
 
 
-def _scored_persons(root: Path, report: dict[str, Any]) -> None:
-    """Whether COCO's val persons can be scored against, which asks more than training does."""
-    try:
-        Truth.read(layout.ground_truth("coco", root))
-    except PoseError as error:
-        report["problems"].append(str(error))
-
-
-def _test_images(root: Path, workers: int, report: dict[str, Any]) -> None:
-    """COCO's test-dev images, if its list is there."""
-    path = layout.annotations("coco", root, "test-dev")
+def _test_images(
+    dataset: str, root: Path, split: str, workers: int, report: dict[str, Any]
+) -> None:
+    """The images of a split without annotated persons, if its list is there."""
+    chosen = dataset_of(dataset)
+    path = chosen.annotations(root, split)
     if not path.exists():
         return
     try:
-        images, folder = read_images(path), layout.images("coco", root, "test-dev")
+        images, folder = chosen.read_images(path), chosen.images(root, split)
         paths = image_paths(path, folder, images["name"].tolist())
     except PoseError as error:
         report["problems"].append(str(error))
         return
     folders = [os.path.realpath(folder), os.path.realpath(root)]
-    faults, turned = _decode_all("coco test-dev", paths, images["size"], folders, workers)
+    name = f"{dataset} {split}"
+    faults, turned = _decode_all(name, paths, images["size"], folders, workers)
     report["problems"] += faults
-    report["test-dev"] = {
+    report[split] = {
         "images": len(paths),
         "images_damaged": len(faults),
         "images_turned_by_exif": turned,
@@ -150,29 +135,37 @@ def _decode_all(
     return faults, all_turned
 
 
-def _ground_truth(root: Path, report: dict[str, Any]) -> None:
-    """Whether MPII's val persons are those that they will be scored against, in the same order."""
-    path, problems = layout.ground_truth("mpii", root), report["problems"]
+def _ground_truth(dataset: str, root: Path, report: dict[str, Any]) -> None:
+    """Whether val can be scored, which asks more than training does.
+
+    Where the ground truth is a file of its own, it must be of the same persons, in their order.
+    """
+    chosen, problems = dataset_of(dataset), report["problems"]
+    path, annotations = chosen.ground_truth(root), chosen.annotations(root, "val")
+    if path == annotations and "val" not in report["splits"]:
+        return  # what is wrong with the file has been said
     try:
-        truth = read_ground_truth(path).joints
-        samples = open_split("mpii", root, "val", ANY_SIZE)
+        truth = chosen.read_truth(path)
+        if path == annotations:
+            return
+        truth, samples = truth.joints, open_split(dataset, root, "val", ANY_SIZE)
     except PoseError as error:
         problems.append(str(error))
         return
     if len(truth) != len(samples):
-        problems.append(f"{path}: {len(truth)} persons, but valid.json has {len(samples)}")
+        problems.append(f"{path}: {len(truth)} persons, but {annotations.name} has {len(samples)}")
         return
     differ = np.abs(truth - samples.joints) > 0.5
     differ = (differ.any(axis=2) & (samples.visible > 0)).sum(axis=1)
     report["ground_truth"] = {"persons": len(truth), "persons_that_differ": int((differ > 0).sum())}
     if strangers := int((differ > samples.visible.sum(axis=1) / 2).sum()):
-        problems.append(f"{path}: {strangers} persons are others than in valid.json")
+        problems.append(f"{path}: {strangers} persons are others than in {annotations.name}")
 
 
 def _detections(root: Path, source: Source, report: dict[str, Any]) -> None:
     path, (split,) = root / source.path, source.contents
     try:
-        samples = open_split("coco", root, split, ANY_SIZE, path)
+        samples = open_split(source.dataset, root, split, ANY_SIZE, path)
     except PoseError as error:
         report["problems"].append(str(error))
         return
@@ -199,7 +192,8 @@ def _counts(found: dict[str, Any]) -> str:
 def show(report: dict[str, Any]) -> None:
     """Print the report for people."""
     for split, found in report["splits"].items():
-        whole = "complete" if found["complete"] else f"of {found['persons_published']}"
+        published = found["persons_published"]
+        whole = "complete" if found["complete"] else f"of {published or 'an unknown number'}"
         print(f"{split}: {_counts(found)}, {found['persons']} persons ({whole})")
     if found := report.get("test-dev"):
         print(f"test-dev: {_counts(found)}")
@@ -219,7 +213,7 @@ def show(report: dict[str, Any]) -> None:
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = cli.parser("pose.data.verify", __doc__)
-    parser.add_argument("dataset", choices=["coco", "mpii"])
+    parser.add_argument("dataset", choices=DATASETS)
     parser.add_argument("--root", type=Path, help="folder; default: data/DATASET")
     parser.add_argument(
         "--workers", type=cli.WORKERS, default=os.cpu_count(), help="decoding threads"

@@ -36,7 +36,7 @@ def cached(read: Callable[[Path], Records], path: Path, also: bytes = b"") -> Re
     path = Path(path)
     if not path.is_file() or path.stat().st_size < SMALL:
         return read(path)
-    how = code_of("pose.datasets.records").fingerprint + read.__name__
+    how = code_of(read.__module__).fingerprint + read.__name__
     what = hashlib.sha256(how.encode() + checksum(path).encode() + also).hexdigest()[:24]
     store = cache_folder("annotations") / f"{path.stem}-{what}.npz"
     try:

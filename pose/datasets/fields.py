@@ -9,12 +9,12 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, ValidationInfo
 from typing_extensions import TypedDict
 
-from pose.datasets.keypoints import COCO, MPII
+from pose.datasets.keypoints import KeypointSet
 from pose.support.errors import PoseError
 
 PERSON = 1  # COCO's category
@@ -23,22 +23,29 @@ LIMIT = 1e12
 KINDS = {str: "text", bool: "true or false", type(None): "null", dict: "object", list: "list"}
 
 
+class Context(NamedTuple):
+    """What records are checked against: the ids that an ``image_id`` may have, and the joints."""
+
+    images: Collection[int]
+    keypoints: KeypointSet | None
+
+
 def _known_image(value: int, info: ValidationInfo) -> int:
-    if value not in info.context:
+    if value not in info.context.images:
         raise ValueError(f"image {value} is not in the annotations")
     return value
 
 
-def _keypoints(numbers: list[float]) -> list[float]:
-    if len(numbers) != 3 * len(COCO):
-        raise ValueError(f"{len(numbers)} numbers, not {3 * len(COCO)}")
+def _keypoints(numbers: list[float], info: ValidationInfo) -> list[float]:
+    if len(numbers) != (expected := 3 * len(info.context.keypoints)):
+        raise ValueError(f"{len(numbers)} numbers, not {expected}")
     return numbers
 
 
-def _labelled_keypoints(numbers: list[float]) -> list[float]:
-    flags = _keypoints(numbers)[2::3]
+def _labelled_keypoints(numbers: list[float], info: ValidationInfo) -> list[float]:
+    flags = _keypoints(numbers, info)[2::3]
     if wrong := [flag for flag in flags if flag not in (0, 1, 2)]:
-        name = COCO.names[flags.index(wrong[0])]
+        name = info.context.keypoints.names[flags.index(wrong[0])]
         raise ValueError(f"the flag of {name} is {wrong[0]:g}, not 0, 1 or 2")
     return numbers
 
@@ -53,6 +60,12 @@ def _box(numbers: list[float]) -> list[float]:
 
 def _box_or_none(numbers: list[float]) -> list[float]:
     return _box(numbers) if numbers else numbers
+
+
+def _joints(count: int, info: ValidationInfo) -> int:
+    if count > (joints := len(info.context.keypoints)):
+        raise ValueError(f"should be less than or equal to {joints}, got {count} (number)")
+    return count
 
 
 def _whole(value: float) -> float:
@@ -70,7 +83,6 @@ Name = Annotated[str, Field(strict=True, max_length=4096, pattern=r"^[^\x00]+$")
 Box = Annotated[list[Number], AfterValidator(_box)]
 Point = Annotated[list[Number], Field(min_length=2, max_length=2)]
 Flag = Literal[0, 1]
-OfMpii = Field(min_length=len(MPII), max_length=len(MPII))
 
 
 class Category(TypedDict):
@@ -109,7 +121,7 @@ class Person(TypedDict):
 class ScoredPerson(Person):
     """The same where it is scored against."""
 
-    num_keypoints: Annotated[int, Field(strict=True, ge=0, le=len(COCO))]
+    num_keypoints: Annotated[int, Field(strict=True, ge=0), AfterValidator(_joints)]
 
 
 class Detection(TypedDict):
@@ -131,16 +143,6 @@ class Result(TypedDict):
     bbox: NotRequired[Annotated[list[Number], AfterValidator(_box_or_none)]]
 
 
-class MpiiPerson(TypedDict):
-    """A person of HRNet's train.json and valid.json for MPII."""
-
-    image: Name
-    center: Point
-    scale: Positive
-    joints: Annotated[list[Point], OfMpii]
-    joints_vis: Annotated[list[Flag], OfMpii]
-
-
 def checked(
     path: Path,
     records: Any,
@@ -148,21 +150,23 @@ def checked(
     images: Collection[int] = (),
     where: str = "",
     persons_only: bool = False,
+    keypoints: KeypointSet | None = None,
 ) -> list[dict[str, Any]]:
     """The list ``records``, each as ``form`` says; or of them those of category 1 alone.
 
-    ``images`` are the ids that an ``image_id`` may have; ``where`` follows a record's number.
+    ``images`` are the ids that an ``image_id`` may have, ``keypoints`` the joints of a person;
+    ``where`` follows a record's number.
     PoseError names file, record, field and value of the first record that is wrong.
     """
     if not isinstance(records, list):
         kind = KINDS.get(type(records), "number")
         raise PoseError(f"{path}: not a list of records{where} but {kind}; is it the right file?")
-    adapter, kept = TypeAdapter(form), []
+    adapter, context, kept = TypeAdapter(form), Context(images, keypoints), []
     for number, record in enumerate(records):
         if persons_only and other_category(record):
             continue
         try:
-            adapter.validate_python(record, context=images)
+            adapter.validate_python(record, context=context)
         except ValidationError as error:
             line = f"{path}: record {number}{where}{_id(record)}: {_explain(error)}"
             raise PoseError(line) from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pose.config import Dataset, Experiment
-from pose.datasets import layout
+from pose.datasets import dataset_of
 from pose.datasets.cache import checksum
 from pose.support.errors import PoseError
 
@@ -36,10 +36,10 @@ def annotation_hashes(dataset: Dataset, data_root: Path) -> dict[str, str]:
 
     The train and val annotations, and MPII's gt_valid.mat. PoseError for one that is not there.
     """
-    root = Path(data_root)
-    paths = [layout.annotations(dataset, root, split) for split in ("train", "val")]
+    root, files = Path(data_root), dataset_of(dataset)
+    paths = [files.annotations(root, split) for split in ("train", "val")]
     hashes = {}
-    for path in dict.fromkeys([*paths, layout.ground_truth(dataset, root)]):
+    for path in dict.fromkeys([*paths, files.ground_truth(root)]):
         try:
             hashes[path.relative_to(root).as_posix()] = checksum(path)[:8]
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Annotation files as flat arrays: COCO's and HRNet's JSON, read record by record.
+"""Annotation files as flat arrays: JSON in COCO's format, read record by record.
 
 Each reader returns a :class:`Records`. What the data set's own rules leave out (crowds, persons
 without a labelled keypoint) leaves no trace; a record that cannot be used is counted by its
@@ -21,12 +21,11 @@ from pose.datasets.fields import (
     Category,
     Detection,
     Image,
-    MpiiPerson,
     Person,
     ScoredImage,
     checked,
 )
-from pose.datasets.keypoints import COCO, MPII
+from pose.datasets.keypoints import KeypointSet
 from pose.support.errors import PoseError
 from pose.support.files import read_json
 
@@ -55,26 +54,24 @@ def read_images(path: Path) -> Records:
     return Records(_image_columns(path, read_content(path)), {})
 
 
-def read_persons(path: Path) -> Records:
-    """The images of a COCO file and its persons that count, ordered by image.
+def read_persons(path: Path, keypoints: KeypointSet) -> Records:
+    """The columns of :meth:`pose.datasets.dataset.Dataset.read_persons` of a COCO file.
 
-    A person counts that is no crowd, has a labelled keypoint and, clipped to the image, an area.
-    To the columns of :func:`read_images` come ``image`` (N,) a row of them, ``person`` (N,) the
-    annotation's id, ``box`` (N, 4) x, y, width, height clipped, ``joints`` (N, 17, 2) float32
-    pixels and ``visible`` (N, 17) float32, 0 or 1.
+    A person counts that is no crowd, has a labelled keypoint and, clipped to the image, an area;
+    its box is clipped. ``person`` is the annotation's id.
     """
     content = read_content(path)
     images = _image_columns(path, content)
     sizes = dict(zip(images["id"].tolist(), images["size"].tolist(), strict=True))
-    people = labelled(path, annotated(path, content, Person, sizes))
-    (image_ids, persons, boxes, keypoints), skipped = _read(
+    people = labelled(path, annotated(path, content, Person, sizes, keypoints))
+    (image_ids, persons, boxes, joints), skipped = _read(
         path, people, lambda record: _person(record, sizes)
     )
-    joints = np.array(keypoints, np.float32).reshape(-1, len(COCO), 3)
+    joints = np.array(joints, np.float32).reshape(-1, len(keypoints), 3)
     columns = {
         "image": _rows(images["id"], np.array(image_ids, np.int64)),
         "person": np.array(persons, np.int64),
-        "box": np.array(boxes, float).reshape(-1, 4),
+        **_box_columns(boxes),
         "joints": joints[..., :2],
         "visible": (joints[..., 2] > 0).astype(np.float32),
     }
@@ -115,7 +112,11 @@ def image_ids(path: Path, content: dict[str, Any], form: type = ScoredImage) -> 
 
 
 def annotated(
-    path: Path, content: dict[str, Any], form: type, images: Mapping[int, Any] | set[int]
+    path: Path,
+    content: dict[str, Any],
+    form: type,
+    images: Mapping[int, Any] | set[int],
+    keypoints: KeypointSet,
 ) -> list[dict[str, Any]]:
     """The persons of a COCO file, each as ``form`` says and in one of ``images``.
 
@@ -128,7 +129,7 @@ def annotated(
             known = reprlib.repr(names)
             raise PoseError(f"{path}: category {PERSON} is not 'person' in {known}; renumber them")
     records = content.get("annotations")
-    people = checked(path, records, form, images, " of 'annotations'", persons_only=True)
+    people = checked(path, records, form, images, " of 'annotations'", True, keypoints)
     _no_duplicate(path, "annotation id", [person["id"] for person in people])
     return people
 
@@ -144,8 +145,8 @@ def labelled(path: Path, people: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def read_detections(path: Path, images: Records) -> Records:
     """A detector's boxes of persons in ``images``, ordered by image: HRNet's detection files.
 
-    Columns ``image`` (N,) a row of ``images``, ``box`` (N, 4) x, y, width, height as they are, and
-    ``score`` (N,) float32.
+    Columns ``image`` (N,) a row of ``images``, ``center`` and ``sides`` (N, 2) of the boxes as they
+    are, and ``score`` (N,) float32.
     """
     sizes = dict(zip(images["id"].tolist(), images["size"].tolist(), strict=True))
     detections = checked(path, read_json(path), Detection, sizes, persons_only=True)
@@ -154,7 +155,7 @@ def read_detections(path: Path, images: Records) -> Records:
     )
     rows = _rows(images["id"], np.array(image_ids, np.int64))
     order = np.argsort(rows, kind="stable")
-    columns = {"box": np.array(boxes, float).reshape(-1, 4), "score": np.array(scores, np.float32)}
+    columns = _box_columns(boxes) | {"score": np.array(scores, np.float32)}
     columns = {name: column[order] for name, column in columns.items()}
     return Records({"image": rows[order], **columns}, skipped)
 
@@ -171,31 +172,6 @@ def _detection(record: dict[str, Any], sizes: Mapping[int, Sequence[int]]) -> tu
     return record["image_id"], record["bbox"], record["score"]
 
 
-def read_mpii(path: Path) -> Records:
-    """The persons of HRNet's MPII files (train.json, valid.json), in their order and 1-based.
-
-    Columns ``name`` (M,) of the images, ``image`` (N,) a row of them, ``center`` (N, 2), ``scale``
-    (N,), ``joints`` (N, 16, 2) and ``visible`` (N, 16) float32.
-    """
-    people = checked(path, read_json(path), MpiiPerson)
-    names = ("image", "center", "scale", "joints", "joints_vis")
-    (names, centers, scales, joints, visible), skipped = _read(
-        path, people, lambda record: tuple(record[name] for name in names)
-    )
-    names, image = np.unique(np.array(names, str), return_inverse=True)
-    columns = {
-        "name": names,
-        "image": image.astype(np.int32),
-        "center": np.array(centers, float).reshape(-1, 2),
-        "scale": np.array(scales, float),
-        "joints": np.array(joints, float).reshape(-1, len(MPII), 2),
-        "visible": np.array(visible, np.float32).reshape(-1, len(MPII)),
-    }
-    if not columns["visible"].any():
-        raise PoseError(f"{path}: no joint of any person is labelled (joints_vis is 0)")
-    return Records(columns, skipped)
-
-
 def _image_columns(path: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
     ids, images = image_ids(path, content, Image), content["images"]
     return {
@@ -203,6 +179,12 @@ def _image_columns(path: Path, content: dict[str, Any]) -> dict[str, np.ndarray]
         "name": np.array([image["file_name"] for image in images], str),
         "size": np.array([(image["width"], image["height"]) for image in images], np.int32),
     }
+
+
+def _box_columns(boxes: Sequence[Sequence[float]]) -> dict[str, np.ndarray]:
+    """Of boxes x, y, width, height."""
+    box = np.array(boxes, float)
+    return {"center": box[:, :2] + box[:, 2:] / 2, "sides": box[:, 2:]}
 
 
 def _no_duplicate(path: Path, what: str, values: Sequence[Any]) -> None:

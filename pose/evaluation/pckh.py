@@ -5,20 +5,16 @@ Andriluka et al., CVPR 2014; as HRNet and MPII's own evaluation compute it on gt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pose.datasets.keypoints import MPII
 from pose.datasets.mat import numbers, read_mat
+from pose.datasets.mpii import COUNTED, MPII, NOT_COUNTED, GroundTruth
 from pose.support.errors import PoseError
 
-HEAD_SIZE = 0.6  # of the head box's diagonal
-NOT_COUNTED = ("pelvis", "thorax")
-COUNTED = np.array([name not in NOT_COUNTED for name in MPII.names])
 PARTS = {
     "head": ("head_top",),
     **{
@@ -26,44 +22,6 @@ PARTS = {
         for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
     },
 }
-
-
-@dataclass(frozen=True)
-class GroundTruth:
-    """``joints`` (N, 16, 2) in 0-based pixels; ``visible`` (N, 16); ``head_sizes`` (N,) pixels."""
-
-    joints: np.ndarray
-    visible: np.ndarray
-    head_sizes: np.ndarray
-
-
-def read_ground_truth(path: Path) -> GroundTruth:
-    """The content of gt_valid.mat (1-based there)."""
-    content = read_mat(path)
-    joints, boxes, missing = (
-        numbers(path, content, name) for name in ("pos_gt_src", "headboxes_src", "jnt_missing")
-    )
-    # A file of one person has lost the axis of persons.
-    joints, boxes = np.atleast_3d(joints), np.atleast_3d(boxes)
-    missing = missing[:, None] if missing.ndim == 1 else missing
-    persons = joints.shape[-1]
-    for name, array, shape in (
-        ("pos_gt_src", joints, (len(MPII), 2, persons)),
-        ("headboxes_src", boxes, (2, 2, persons)),
-        ("jnt_missing", missing, (len(MPII), persons)),
-    ):
-        if array.shape != shape:
-            raise PoseError(f"{path}: {name} has the shape {array.shape}, not {shape}")
-    if not np.isin(missing, (0, 1)).all():
-        joint, person = np.argwhere(~np.isin(missing, (0, 1)))[0]
-        value = f"{missing[joint, person]:g}"
-        raise PoseError(f"{path}: jnt_missing[{joint}, {person}] is {value}, not 0 or 1")
-    if missing[COUNTED].all():
-        raise PoseError(f"{path}: no joint of any person is annotated (jnt_missing is 1)")
-    sizes = HEAD_SIZE * np.linalg.norm(boxes[1] - boxes[0], axis=0)
-    if not sizes.all():
-        raise PoseError(f"{path}: the head box of person {np.argmin(sizes)} has no size")
-    return GroundTruth(joints.transpose(2, 0, 1) - 1, missing.T == 0, sizes)
 
 
 def read_predictions(path: Path) -> np.ndarray:

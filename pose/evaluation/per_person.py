@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pose.datasets.keypoints import MPII
-from pose.evaluation.pckh import GroundTruth, normalised_distances
+from pose.datasets.mpii import MPII, GroundTruth
+from pose.evaluation.pckh import normalised_distances
 from pose.support.files import write_file
 
 

@@ -1,4 +1,4 @@
-"""COCO's results format: from raw predictions, and what anybody's file must hold."""
+"""COCO's results format, of any joints: from raw predictions, and what anybody's file must hold."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from pose.datasets.fields import PERSON, Result, checked
-from pose.datasets.keypoints import COCO
+from pose.datasets.keypoints import KeypointSet
 from pose.evaluation.oks import oks_nms, soft_oks_nms
 from pose.evaluation.predictions import Predictions
 from pose.support import cli
 from pose.support.errors import PoseError
 from pose.support.files import read_json
 
-NUMBERS = 3 * len(COCO)
 FIELDS = ("image_id", "category_id", "keypoints", "score", "bbox")
 
 
@@ -34,38 +33,46 @@ def rescore(keypoint_scores: np.ndarray, box_scores: np.ndarray, threshold: floa
 
 
 def to_results(
-    predictions: Predictions, rescore_threshold: float, nms_threshold: float, soft: bool = False
+    predictions: Predictions,
+    keypoints: KeypointSet,
+    rescore_threshold: float,
+    nms_threshold: float,
+    soft: bool = False,
 ) -> list[dict[str, Any]]:
     """Raw predictions, rescored and suppressed within each image, in COCO's results format.
 
+    ``keypoints`` has the sigmas by which duplicates are told. PoseError where it is another set.
     Ordered by image id, then from the best person of the image down.
     """
-    records = to_records(predictions, rescore_threshold, nms_threshold, soft)
+    records = to_records(predictions, keypoints, rescore_threshold, nms_threshold, soft)
     with _paused_collector():
         return [record | {"keypoints": record["keypoints"].tolist()} for record in records]
 
 
 def to_records(
-    predictions: Predictions, rescore_threshold: float, nms_threshold: float, soft: bool = False
+    predictions: Predictions,
+    keypoints: KeypointSet,
+    rescore_threshold: float,
+    nms_threshold: float,
+    soft: bool = False,
 ) -> list[dict[str, Any]]:
     """As :func:`to_results`, but for an evaluator and not for a file.
 
     The keypoints are views of one array: the evaluators read them like lists, and millions of
     Python's floats need not be made.
     """
-    keypoints = predictions.keypoints.astype(float)
-    if keypoints.shape[1:] != (len(COCO), 3):
-        joints = keypoints.shape[1]
-        raise PoseError(f"predictions: {joints} joints a person, not COCO's {len(COCO)}")
-    scores = rescore(keypoints[..., 2], predictions.box_scores.astype(float), rescore_threshold)
+    joints, numbers = predictions.keypoints.astype(float), 3 * len(keypoints)
+    if joints.shape[1:] != (len(keypoints), 3):
+        raise PoseError(f"predictions: {joints.shape[1]} joints a person, not {len(keypoints)}")
+    scores = rescore(joints[..., 2], predictions.box_scores.astype(float), rescore_threshold)
     suppress = soft_oks_nms if soft else oks_nms
     kept = suppress(
-        keypoints, scores, predictions.areas, nms_threshold, COCO.sigmas, predictions.image_ids
+        joints, scores, predictions.areas, nms_threshold, keypoints.sigmas, predictions.image_ids
     )
-    numbers = memoryview(keypoints[kept].reshape(-1))
+    flat = memoryview(joints[kept].reshape(-1))
     columns = zip(
         predictions.image_ids[kept].tolist(),
-        range(0, len(numbers), NUMBERS),
+        range(0, len(flat), numbers),
         scores[kept].tolist(),
         strict=True,
     )
@@ -74,7 +81,7 @@ def to_records(
             {
                 "image_id": image,
                 "category_id": PERSON,
-                "keypoints": numbers[start : start + NUMBERS],
+                "keypoints": flat[start : start + numbers],
                 "score": score,
             }
             for image, start, score in columns
@@ -93,8 +100,8 @@ def _paused_collector() -> Iterator[None]:
             gc.enable()
 
 
-def read_results(path: Path, image_ids: set[int]) -> list[dict[str, Any]]:
-    """The COCO results for these images in anybody's JSON file.
+def read_results(path: Path, image_ids: set[int], keypoints: KeypointSet) -> list[dict[str, Any]]:
+    """The results in COCO's format, of these joints and images, in anybody's JSON file.
 
     Further keys, such as mmpose's, are left out; but ``bbox`` stays, because the evaluators take a
     person's area from it where it is given. Raises PoseError that names the first wrong record.
@@ -104,7 +111,7 @@ def read_results(path: Path, image_ids: set[int]) -> list[dict[str, Any]]:
         raise PoseError(f"{path}: not a list of COCO results, or an empty one")
     results = [
         {name: record[name] for name in FIELDS if record.get(name, []) != []}
-        for record in checked(path, content, Result, image_ids)
+        for record in checked(path, content, Result, image_ids, keypoints=keypoints)
     ]
     with_box = sum("bbox" in result for result in results)
     if with_box not in (0, len(results)):

@@ -3,60 +3,56 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pose.config import Experiment
-from pose.datasets.layout import ground_truth
-from pose.evaluation.coco import FAST, METRICS, Evaluator, Truth, evaluate
-from pose.evaluation.pckh import GroundTruth, from_rows, pckh, read_ground_truth
+from pose.config import Experiment, Testing
+from pose.datasets import dataset_of
+from pose.datasets.coco_format import Truth
+from pose.datasets.mpii import GroundTruth
+from pose.evaluation.coco import FAST, METRICS, Evaluator, evaluate
+from pose.evaluation.pckh import from_rows, pckh
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import to_records
 
-SCORE = {"coco": "AP", "synthetic": "AP", "mpii": "PCKh@0.5"}
-"""The metric, by data set, that drives the learning rate and picks the best epoch."""
+Scorer = Callable[[Predictions, Testing], dict[str, Any]]
 
 
 def check_truth(experiment: Experiment, data_root: Path) -> None:
     """Read what :func:`score` compares with: PoseError for what it would stumble over."""
-    truth = ground_truth(experiment.dataset, data_root)
-    (_mpii_truth if experiment.dataset == "mpii" else _coco_scorer)(truth)
+    _scorer(experiment.dataset, data_root)
 
 
 def score(experiment: Experiment, predictions: Predictions, data_root: Path) -> dict[str, Any]:
     """Metrics of the val split: AP and AR (fractions), or PCKh@0.5 (percent).
 
-    The ground truth is read once a process. COCO's numbers come from the fast evaluator where it
-    is installed.
+    The ground truth is read once a process. The AP comes from the fast evaluator where it is
+    installed.
     """
-    truth = ground_truth(experiment.dataset, data_root)
-    if experiment.dataset == "mpii":
-        annotated = _mpii_truth(truth)
-        joints = from_rows(
-            predictions.keypoints[..., :2], predictions.person_ids, len(annotated.joints)
-        )
-        metrics = pckh(joints, annotated)
-        return {"PCKh@0.5": metrics["PCKh@0.5"]}
-    test = experiment.test
-    results = to_records(predictions, test.rescore_threshold, test.oks_nms, test.soft_oks_nms)
-    metrics = _coco_scorer(truth)(results)
-    return {"AP": metrics["AP"], "AR": metrics["AR"]}
+    return _scorer(experiment.dataset, data_root)(predictions, experiment.test)
 
 
-class CocoScorer:
-    """COCO's metrics of one val split again and again, fast once that has proved right.
+class APScorer:
+    """The AP of one val split again and again, fast once that has proved right.
 
     The first results are also given to pycocotools, whose numbers count; where the fast
     evaluator's differ from them, it is not used.
     """
 
-    def __init__(self, annotations: Path) -> None:
-        self.truth = Truth.read(annotations)
+    def __init__(self, truth: Truth) -> None:
+        self.truth = truth
         self.evaluator: Evaluator | None = None if find_spec(FAST) else "pycocotools"
 
-    def __call__(self, results: list[dict[str, Any]]) -> dict[str, Any]:
+    def __call__(self, predictions: Predictions, test: Testing) -> dict[str, Any]:
+        choices = test.rescore_threshold, test.oks_nms, test.soft_oks_nms
+        metrics = self.evaluate(to_records(predictions, self.truth.keypoints, *choices))
+        return {"AP": metrics["AP"], "AR": metrics["AR"]}
+
+    def evaluate(self, results: list[dict[str, Any]]) -> dict[str, Any]:
+        """All of COCO's metrics, and the evaluator that they are from."""
         if self.evaluator is not None:
             return evaluate(results, self.truth, self.evaluator)
         metrics, fast = (evaluate(results, self.truth, name) for name in ("pycocotools", "fast"))
@@ -70,11 +66,23 @@ class CocoScorer:
         return metrics
 
 
-@cache
-def _coco_scorer(annotations: Path) -> CocoScorer:
-    return CocoScorer(annotations)
+class PCKhScorer:
+    """The PCKh of one val split, whose persons are named by their rows."""
+
+    def __init__(self, truth: GroundTruth) -> None:
+        self.truth = truth
+
+    def __call__(self, predictions: Predictions, test: Testing) -> dict[str, Any]:
+        places, persons = predictions.keypoints[..., :2], len(self.truth.joints)
+        metrics = pckh(from_rows(places, predictions.person_ids, persons), self.truth)
+        return {"PCKh@0.5": metrics["PCKh@0.5"]}
+
+
+SCORERS = {"AP": APScorer, "PCKh@0.5": PCKhScorer}
+"""By the data set's metric; each is made from its ground truth."""
 
 
 @cache
-def _mpii_truth(path: Path) -> GroundTruth:
-    return read_ground_truth(path)
+def _scorer(dataset: str, data_root: Path) -> Scorer:
+    chosen = dataset_of(dataset)
+    return SCORERS[chosen.metric](chosen.read_truth(chosen.ground_truth(data_root)))

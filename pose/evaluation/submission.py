@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pose.datasets.coco import COCO
 from pose.datasets.records import image_ids, read_content
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import add_suppression, read_results, to_results
@@ -49,7 +50,7 @@ def write_archive(
     ]
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(rounded, separators=(",", ":")))
-        read_results(temporary, image_ids)
+        read_results(temporary, image_ids, COCO)
     archive = path.with_suffix(".zip")
     with (
         atomic(archive) as temporary,
@@ -85,9 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     listed = read_image_ids(args.image_info)
-    results = to_results(
-        Predictions.load(args.predictions), args.rescore_threshold, args.oks_nms, args.soft_oks_nms
-    )
+    raw = Predictions.load(args.predictions)
+    results = to_results(raw, COCO, args.rescore_threshold, args.oks_nms, args.soft_oks_nms)
     archive = write_archive(results, listed, args.name, args.output_dir)
     images = len({result["image_id"] for result in results})
     print(f"{archive}: persons on {images} of {len(listed)} images")

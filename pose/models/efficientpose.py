@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pose.datasets.keypoints import MPII
+from pose.datasets.mpii import MPII
 from pose.models.family import Family, PoseModel, Start
 from pose.models.input_size import require_multiple
 from pose.models.naming import Naming

@@ -36,6 +36,7 @@ HARMLESS = {
     "pose.support.fingerprint": "it names code and takes part in no result",
     "pose.datasets.identity": "it names trainings and takes part in no result",
     "pose.support.lock": "it decides who may work in a folder, not what the work gives",
+    "pose.config.datasets": "it lists names, and the module of the data set counts",
     "pose.config.model_sheet": "it chooses a family, which counts, and is an input of the tables",
     "pose.config.presets": "what it finds in the YAML files reaches every step as its experiment",
     "pose.support.packages": "it imports a package or says that it is missing",
@@ -49,6 +50,9 @@ HARMLESS = {
 
 FAMILIES = "pose.models"
 """The package that imports the module of a model's family when it is asked for the model."""
+
+DATASETS = "pose.datasets"
+"""The package that imports the module of a data set when it is asked for it."""
 
 PARTS = "pose.models.eeffpose.net"
 """The module with tables of all the parts that models are built from. A step of one model depends
@@ -70,13 +74,14 @@ class Code:
     files: dict[str, str]
 
 
-def code_of(module: str, model: str | None = None) -> Code:
+def code_of(module: str, model: str | None = None, dataset: str | None = None) -> Code:
     """The code of the command ``python -m module``, such as "pose.train".
 
     With a ``model`` the step is of that one, and what only others are built from does not count.
-    Without one, or for a model that is not in config/models.tsv, everything counts.
+    Without one, or for a model that is not in config/models.tsv, everything counts. So it is with a
+    ``dataset``.
     """
-    return checkout().code(module, model)
+    return checkout().code(module, model, dataset)
 
 
 @cache
@@ -101,17 +106,17 @@ class Checkout:
         rows = csv.DictReader(sheet, delimiter="\t")
         self.models = {row["model"]: row for row in rows}
 
-    def code(self, module: str, model: str | None = None) -> Code:
+    def code(self, module: str, model: str | None = None, dataset: str | None = None) -> Code:
         """As :func:`code_of`."""
         files = {}
-        for name, source in self._closure(module, model).items():
+        for name, source in self._closure(module, model, dataset).items():
             files[self.paths[name]] = source.digest
             for path in (path for text in source.strings for path in self.data.get(text, ())):
                 files[path] = self._digest_of_data(path, model)
         files = dict(sorted(files.items()))
         return Code(_hex(repr(files)), files)
 
-    def _closure(self, module: str, model: str | None) -> dict[str, Source]:
+    def _closure(self, module: str, model: str | None, dataset: str | None) -> dict[str, Source]:
         """What counts of the step's modules, by their dotted names.
 
         Importing a module also runs the packages that it lies in; of these, imports inside
@@ -134,11 +139,18 @@ class Checkout:
             ahead += [(package, False) for package in _packages_around(name)]
             if name == FAMILIES and asked:
                 ahead += [(f"{FAMILIES}.{family}", True) for family in self._families(model)]
+            if name == DATASETS and asked:
+                ahead += [(module, True) for module in self._datasets(dataset)]
         return found
 
     def _families(self, model: str | None) -> set[str]:
         rows = self.models.values() if model not in self.models else [self.models[model]]
         return {row["family"] for row in rows}
+
+    def _datasets(self, dataset: str | None) -> list[str]:
+        own = f"{DATASETS}.{dataset}"
+        every = [name for name in self.paths if name.startswith(f"{DATASETS}.")]
+        return [own] if own in self.paths else every
 
     def _source(self, name: str, model: str | None) -> Source:
         source = _read(text := self.contents[self.paths[name]])

@@ -5,19 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pose.datasets.keypoints import COCO, MPII
+from pose.config.datasets import DATASETS
+from pose.datasets import dataset_of
 from pose.support.errors import PoseError
 
 
 def limbs_of(num_keypoints: int) -> tuple[tuple[int, int], ...]:
-    """The skeleton of the keypoint set with that many joints: MPII 15 limbs, COCO 19.
+    """The skeleton of the data sets with that many joints: MPII 15 limbs, COCO 19.
 
-    Raises PoseError where no set has as many.
+    Raises PoseError where none has as many, or where they have different ones.
     """
-    for keypoints in (COCO, MPII):
-        if len(keypoints) == num_keypoints:
-            return keypoints.skeleton
-    raise PoseError(f"no skeleton of {num_keypoints} keypoints is known; COCO has 17, MPII 16")
+    known = [dataset_of(name).keypoints for name in DATASETS]
+    skeletons = {keypoints.skeleton for keypoints in known if len(keypoints) == num_keypoints}
+    if not skeletons:
+        raise PoseError(f"no skeleton of {num_keypoints} keypoints is known")
+    if len(skeletons) > 1:
+        raise PoseError(f"several data sets have {num_keypoints} keypoints, but other skeletons")
+    return skeletons.pop()
 
 
 def part_affinity_fields(

@@ -59,7 +59,7 @@ def origin(experiment: Experiment, annotations: dict[str, str], codes: list[str]
     }
     return {
         "made_from": made_from,
-        "code_files": code_of("pose.train", experiment.model).files,
+        "code_files": code_of("pose.train", experiment.model, experiment.dataset).files,
         "commit": _commit(),
     }
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from pose.config import Experiment
 from pose.data.dataset import PoseDataset
 from pose.data.loader import EpochBatches, training_loader
+from pose.datasets import dataset_of
 from pose.datasets.identity import differences, science
-from pose.evaluation.score import SCORE
 from pose.kernels.mbconv import accelerate
 from pose.parallel import distributed
 from pose.support.errors import PoseError
@@ -85,7 +85,7 @@ class Trainer:
         self.schedule = Schedule(self.optimizer, settings, len(self.batches))
         self.monitor = Monitor(run_dir, settings.batch_size, device, rank == 0, tensorboard)
         self.identity = {**science(experiment), "data": annotations}
-        self.codes = [code_of("pose.train", experiment.model).fingerprint]
+        self.codes = [code_of("pose.train", experiment.model, experiment.dataset).fingerprint]
         self.versions = checkpoint.versions(self.codes[-1])
         self.epochs = settings.warmup_epochs + settings.epochs
         self.checkpoint_seconds = 60 * checkpoint_minutes
@@ -185,7 +185,7 @@ class Trainer:
         return losses
 
     def _end_epoch(self) -> None:
-        position, metric = self.position, SCORE[self.experiment.dataset]
+        position, metric = self.position, dataset_of(self.experiment.dataset).metric
         self.monitor.begin_validation()
         distributed.share_buffers(self.model)
         metrics = self.validate(self.model)
@@ -341,7 +341,7 @@ class Trainer:
         """Write the best epoch's weights again where they are lost and a checkpoint holds them."""
         if best.is_whole(self.run_dir, self.model, self._origin()):
             return
-        metric = SCORE[self.experiment.dataset]
+        metric = dataset_of(self.experiment.dataset).metric
         entry = [entry for entry in self.history if entry[metric] == self.best][-1]
         state = best.lost_state(self.run_dir, kept, entry, self.device)
         self.model.load_state_dict(state["model"])

@@ -12,8 +12,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from pose.config import Experiment, read_experiment
+from pose.config.datasets import DATASETS
+from pose.datasets import dataset_of
 from pose.datasets.identity import differences
-from pose.datasets.keypoints import KEYPOINT_SETS
 from pose.support.errors import PoseError
 
 OURS = "use the weights.safetensors of pose.train or of pose.weights convert"
@@ -70,10 +71,10 @@ def require_fit(path: Path, about: dict[str, Any], experiment: Experiment) -> li
 
 def _trained_for(experiment: Experiment) -> dict[str, Any]:
     """What weights mean nothing without."""
-    own = KEYPOINT_SETS[experiment.dataset]
+    own = dataset_of(experiment.dataset).keypoints
     return {
         "model": experiment.model,
-        "joints of": next(name for name, joints in KEYPOINT_SETS.items() if joints == own),
+        "joints of": next(name for name in DATASETS if dataset_of(name).keypoints == own),
         "model_options": experiment.model_options.architecture(),
         "image": experiment.image.model_dump(mode="json"),
         "target": experiment.target.model_dump(include={"stride", "offset", "peak"}),

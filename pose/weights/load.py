@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from pose.datasets.keypoints import KEYPOINT_SETS
+from pose.config.datasets import DATASETS
+from pose.datasets import dataset_of
 from pose.models import create_model
 from pose.models.family import PoseModel
 from pose.models.naming import Naming
@@ -98,11 +99,12 @@ def convert(name: str, output: Path, cache: Path | None = None) -> None:
     weights, which are no whole model, and as :func:`load_published` does.
     """
     published = published_file(name)
-    if published.dataset not in KEYPOINT_SETS:
+    if published.dataset not in DATASETS:
         raise PoseError(f"{name} holds a backbone only; choose the weights of a whole model")
     experiment = published.experiment()
     architecture = experiment.model_options.architecture()
-    model = create_model(published.model, len(KEYPOINT_SETS[published.dataset]), **architecture)
+    joints = len(dataset_of(published.dataset).keypoints)
+    model = create_model(published.model, joints, **architecture)
     path = fetch(name, cache)
     load_published(model, read_state_dict(path), f"the weights in {path}")
     write(output, model, experiment)

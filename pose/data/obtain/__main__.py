@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pose.data.obtain.fetch import DEFAULT_PARTS, obtain
+from pose.config.datasets import DATASETS
+from pose.data.obtain.fetch import obtain
 from pose.data.obtain.sources import parts_of
+from pose.datasets import dataset_of
 from pose.support import cli
 from pose.support.errors import command
 
@@ -17,7 +19,8 @@ from pose.support.errors import command
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = cli.parser("pose.data.obtain", __doc__)
-    parser.add_argument("dataset", choices=list(DEFAULT_PARTS))
+    default_parts = {name: parts for name in DATASETS if (parts := dataset_of(name).parts)}
+    parser.add_argument("dataset", choices=list(default_parts))
     parser.add_argument("--root", type=Path, help="folder; default: data/DATASET")
     parser.add_argument(
         "--parts",
@@ -25,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
         metavar="PART",
         help="; ".join(
             f"{dataset}: {', '.join(parts_of(dataset))} (default: {', '.join(default)})"
-            for dataset, default in DEFAULT_PARTS.items()
+            for dataset, default in default_parts.items()
         ),
     )
     parser.add_argument("--connections", type=cli.whole(1, 1000), default=4, help="files at a time")
@@ -33,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     root = args.root or Path("data", args.dataset)
-    parts = args.parts or DEFAULT_PARTS[args.dataset]
+    parts = args.parts or default_parts[args.dataset]
     obtain(args.dataset, root, parts, args.connections, args.unpack)
     print(f"{root}: {', '.join(parts)} there; python -m pose.data.verify {args.dataset} checks it")
 

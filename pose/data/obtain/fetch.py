@@ -15,15 +15,11 @@ from filelock import FileLock
 from pose.data.obtain.archives import ELSEWHERE, extract_files, extract_folder
 from pose.data.obtain.mpii_release import convert
 from pose.data.obtain.sources import DETECTED, Source, part
-from pose.datasets import layout
+from pose.datasets import dataset_of
 from pose.support.download import Transfers, download
 from pose.support.errors import PoseError
 from pose.support.files import atomic, read_json
 
-DEFAULT_PARTS = {
-    "coco": ["annotations", "val2017", "train2017"],
-    "mpii": ["annotations", "images"],
-}
 SUMS = "SHA256SUMS"
 
 
@@ -48,8 +44,7 @@ def obtain(
     except OSError as error:
         place = error.filename or root
         raise PoseError(f"{place}: {error.strerror or error}; mend that or {ELSEWHERE}") from None
-    if dataset == "mpii":
-        _convert(root, [source for source in files if source.kind == "release"])
+    _convert(root, [source for source in files if source.kind == "release"])
     _check_by_hand(root, [source for source in files if source.kind == "by_hand"])
 
 
@@ -79,7 +74,7 @@ def is_there(source: Source, root: Path, unpack: bool = False) -> bool:
         archives = [] if unpack else [path.with_suffix(".zip") for path in folders]
         return any(path.is_dir() for path in folders) or any(path.is_file() for path in archives)
     if source.kind == "release":
-        splits = [layout.annotations("mpii", root, split) for split in ("train", "val")]
+        splits = [dataset_of(source.dataset).annotations(root, split) for split in ("train", "val")]
         return all(path.is_file() for path in splits)
     wanted = source.contents if source.kind in ("folder", "files") else [source.path]
     return all((root / name).exists() for name in wanted)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from scipy.io.matlab import mat_struct
 
-from pose.datasets.keypoints import MPII
 from pose.datasets.mat import numbers, read_mat, variable
+from pose.datasets.mpii import MPII
 from pose.support.errors import PoseError
 from pose.support.files import atomic
 

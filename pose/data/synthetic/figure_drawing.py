@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pose.data.synthetic.canvas import Canvas, Capsule, RoundedPolygon, Texture, hsv
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO
 
 X, Y, Z = 0, 1, 2
 SIDES = {"left": 1, "right": -1}

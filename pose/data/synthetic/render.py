@@ -35,7 +35,7 @@ from pose.data.synthetic.rendered import (
     own_files,
     rendering,
 )
-from pose.datasets.keypoints import COCO
+from pose.datasets.coco import COCO
 from pose.support.errors import PoseError
 from pose.support.files import atomic
 
