@@ -17,8 +17,6 @@ def read_mat(path: Path) -> dict[str, Any]:
 
     PoseError when it cannot be read.
     """
-    from scipy.io import loadmat  # here, so that trainings go without SciPy
-
     try:
         file = io.BytesIO(Path(path).read_bytes())
     except OSError as error:
