@@ -56,11 +56,13 @@ class Plan:
             raise PoseError(f"config: {error}") from None
         self._stale: set[str] | None = None
         self._changed: list[Training] = []
-        roots = {run.root: run.settings for run in self.on("synthetic").values()}
-        self.rendered = next(iter(roots.values()), None)
+        rendered = list(self.on("synthetic").values())
+        self.rendered = rendered[0].settings if rendered else None
         """The settings by which people are rendered, or None."""
-        if len(roots) > 1:
-            raise PoseError(f"config: people are rendered into one folder, not {len(roots)}")
+        if len({(run.root, run.settings.synthetic) for run in rendered}) > 1:
+            raise PoseError(
+                "config: give all runs the same data_root and synthetic; people are rendered once"
+            )
 
     @cached_property
     def gpus(self) -> int:
@@ -305,6 +307,7 @@ class Plan:
         if not OBTAINING & set(targets):
             for run in self.on("coco", "mpii").values():
                 layout.images(run.settings.dataset, run.root, "val")
+                run.require_detections()
         for training in self._changed:
             if training.choice == "keep":
                 training.keep()
