@@ -1,14 +1,19 @@
 """Losses of nets with several outputs, against straightforward formulations."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from pose.config import Target
+from pose.config import Target, experiment
 from pose.datasets.coco import COCO
-from pose.targets.losses import cpn, efficientpose, mse
+from pose.models import create_model
+from pose.support.errors import PoseError
+from pose.targets.losses import LOSSES, cpn, efficientpose, mse
+from pose.training.step import batch_loss
 
 SIZE = (16, 12)
 BATCH, KEYPOINTS = 2, len(COCO)
@@ -122,3 +127,18 @@ def limb_field(start: np.ndarray, end: np.ndarray, size: tuple[int, int]) -> np.
         if beside and abs(way[0] * direction[1] - way[1] * direction[0]) <= 1:
             field[:, row, column] = direction
     return field
+
+
+@pytest.mark.parametrize("loss", ["cpn", "efficientpose"])
+def test_a_loss_of_other_nets_is_named(people, loss):
+    with pytest.raises(PoseError, match=f"train.loss {loss} is of nets with . outputs"):
+        LOSSES[loss](outputs(1), *people, target())
+
+
+def test_a_target_of_another_stride_than_the_nets_is_named(people):
+    settings = experiment("lpn-50", "coco", (64, 64), overrides={"target": {"stride": 8}})
+    batch = {"image": torch.zeros(BATCH, 64, 64, 3, dtype=torch.uint8)}
+    batch |= dict(zip(("joints", "visible"), people, strict=True))
+    message = "target.stride 8: lpn-50 gives heat maps of 16x16 for an input of 64x64; set 4"
+    with pytest.raises(PoseError, match=re.escape(message)):
+        batch_loss(create_model("lpn-50"), batch, settings, 0, torch.device("cpu"))

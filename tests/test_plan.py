@@ -111,6 +111,16 @@ def stale(*entries: str) -> set[str]:
         ("overrides={train: {schedule: {patiense: 3}}}", "did you mean 'patience'?"),
         ("synthetic={pose_spred: 1}", "'synthetic.pose_spred' (did you mean 'pose_spread'?)"),
         ("data_root=", "data_root: give a path"),
+        ("overrides={train: {lr: .inf}}", "train.lr: Input should be a finite number"),
+        ("overrides={image: {std: [0, 1, 1]}}", "image.std.0: Input should be greater than 0"),
+        ("seeds=[4294967296]", "seeds.0: Input should be less than 4294967296"),
+        ("complexity_input=[-64, 48]", "complexity_input: both sides must be multiples of 4"),
+        ("synthetic=null", "synthetic: should be a mapping, got None"),
+        (f"name={'x' * 300}", "name: String should have at most 100 characters"),
+        (
+            "runs=[{synthetic: {seed: 1}}, {synthetic: {seed: 2}, models: [lpn-50]}]",
+            "give all runs the same data_root and synthetic",
+        ),
         ("seeds=[x", "seeds: not valid YAML"),
         ("input=[64, 50]", "order1 needs both sides to be multiples of 4"),
     ],
@@ -237,6 +247,12 @@ def test_weights_are_stale_while_their_training_is_being_repeated(checkout):
 def test_a_folder_of_somebody_else_is_refused_before_people_are_rendered_into_it(checkout):
     with pytest.raises(SystemExit, match="coco_mini: not empty, and not a folder of rendered"):
         plan("config", "data_root=data/coco_mini").check([])
+
+
+def test_a_detectors_boxes_that_are_not_there_are_named_before_a_training(checkout):
+    Path("data/coco_mini/val2017").mkdir()
+    with pytest.raises(SystemExit, match=r"^error: detections .*boxes.json: no such file; put"):
+        plan("coco_mini", "detections=boxes.json").start([])
 
 
 def test_the_page_and_the_schema_of_the_settings_are_up_to_date_and_take_every_config():

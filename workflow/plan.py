@@ -57,11 +57,12 @@ class Plan:
         self._stale: set[str] | None = None
         self._changed: list[Training] = []
         rendered = [run for run in self.runs.values() if run.dataset.is_rendered]
-        roots = {run.root: run.settings for run in rendered}
-        self.rendered = next(iter(roots.values()), None)
+        self.rendered = rendered[0].settings if rendered else None
         """The settings by which people are rendered, or None."""
-        if len(roots) > 1:
-            raise PoseError(f"config: people are rendered into one folder, not {len(roots)}")
+        if len({(run.root, run.settings.synthetic) for run in rendered}) > 1:
+            raise PoseError(
+                "config: give all runs the same data_root and synthetic; people are rendered once"
+            )
 
     @cached_property
     def gpus(self) -> int:
@@ -310,6 +311,7 @@ class Plan:
             for run in self.runs.values():
                 if not run.dataset.is_rendered:
                     run.dataset.images(run.root, "val")
+                    run.require_detections()
         for training in self._changed:
             if training.choice == "keep":
                 training.keep()

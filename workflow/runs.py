@@ -64,6 +64,16 @@ class Run:
         except PoseError:
             return UNKNOWN
 
+    def require_detections(self) -> None:
+        """PoseError where a detector's boxes are missing, which the training does not need."""
+        for key in ("detections", "test_detections"):
+            name = getattr(self.settings, key)
+            if name and not (self.root / name).is_file():
+                raise PoseError(
+                    f"{key} {self.root / name}: no such file; put the detector's boxes there, or"
+                    f" set {key} to null"
+                )
+
     def experiment(self, seed: int) -> Experiment:
         """Its training and evaluation; PoseError for settings that do not fit."""
         chosen = self.settings

@@ -18,9 +18,11 @@ from pose.config import (
     Dataset,
     Experiment,
     Frozen,
+    InputSize,
     Numerics,
     Protocol,
     Recipe,
+    Seed,
     parse,
     unknown_key,
 )
@@ -64,14 +66,13 @@ def _blocks(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 FilePath = Annotated[str, AfterValidator(_path)]
 Model = Annotated[str, AfterValidator(_model)]
-Seed = Annotated[int, Field(ge=0)]
 Listed = AfterValidator(_listed)
 
 
 class Config(Frozen):
     """The settings of a benchmark; each result carries those that decide it."""
 
-    name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]
+    name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=100)]
     """Results go to results/NAME."""
     dataset: Dataset
     """The data that the models are trained and evaluated on; synthetic: rendered people."""
@@ -97,7 +98,7 @@ class Config(Frozen):
     """A detector's boxes for the val images, below data_root; null: ground-truth boxes only."""
     test_detections: FilePath | None = None
     """A detector's boxes for COCO's test-dev, below data_root; makes the submission archives."""
-    complexity_input: tuple[int, int] | None = None
+    complexity_input: InputSize | None = None
     """[height, width] at which parameters and MACs are counted; null: the input."""
     synthetic: SyntheticSettings = SyntheticSettings()
     """How people are rendered when the data set is synthetic."""

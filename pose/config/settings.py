@@ -32,6 +32,8 @@ Protocol = Literal["released", "controlled", "paper"]
 Recipe = Literal["own", "common"]
 Numerics = Literal["reference", "fast"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # times 2**32 it is still a seed of torch's
 
 
 def _multiple_of_4(sides: tuple[int, int]) -> tuple[int, int]:
@@ -54,9 +56,11 @@ InputSize = Annotated[tuple[int, int], AfterValidator(_multiple_of_4)]
 
 
 class Frozen(BaseModel):
-    """A settings object: immutable, unknown keys refused."""
+    """A settings object: immutable, unknown keys and numbers that are not finite refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class ModelOptions(Frozen):
@@ -87,7 +91,7 @@ class Image(Frozen):
     """Order of the channels."""
     mean: tuple[float, float, float]
     """Subtracted from pixel / 255."""
-    std: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
     """What the difference is divided by."""
 
 
@@ -233,7 +237,7 @@ class Experiment(Frozen):
     model: str
     dataset: Dataset
     input_size: InputSize
-    seed: int = Field(ge=0)
+    seed: Seed
     protocol: str
     """The label of every result: the protocol, the recipe, and in brackets what was overridden."""
     recipe: Recipe
@@ -275,7 +279,8 @@ def parse(model: type[Frozen], value: Any, what: str) -> Any:
         raise PoseError(f"{what}: {'; '.join(map(_explain(model), error.errors()))}") from None
 
 
-PLAINER = {"tuple_type": "should be a list", "dict_type": "should be a mapping"}
+MAPPING = "should be a mapping"
+PLAINER = {"tuple_type": "should be a list", "dict_type": MAPPING, "model_type": MAPPING}
 """Of pydantic's messages, those that speak of Python's types."""
 
 

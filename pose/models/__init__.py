@@ -30,13 +30,16 @@ def create_model(name: str, num_keypoints: int = 17, **options: object) -> PoseM
     (B, num_keypoints, H/4, W/4), EfficientPose's of the input's size. In training mode nets with
     intermediate supervision give a list of them, the prediction last. H and W are multiples of 4,
     or of what the net's PoseError says. :func:`pose.weights.initialise` loads published weights of
-    its trunk. Raises PoseError for an unknown name or option.
+    its trunk. Raises PoseError for an unknown name or option, and for one of another type.
     """
     builder = family_of(name).models[name]
-    known = [p.name for p in signature(builder).parameters.values() if p.kind == p.KEYWORD_ONLY]
-    for option in options:
+    parameters = signature(builder).parameters.values()
+    known = {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
+    for option, value in options.items():
         if option not in known:
             raise PoseError(f"model {name}: unknown option {option!r}{nearest(option, known)}")
+        if type(value) is not type(known[option]):
+            raise PoseError(f"model {name}: {option} is such as {known[option]!r}, not {value!r}")
     model = builder(num_keypoints=num_keypoints, **options)
     model.name = name
     return model

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from pose.config import Target
+from pose.support.errors import PoseError
 from pose.targets.heatmap import blurred_targets, gaussian_targets, mse_loss
 from pose.targets.paf import limbs_of, part_affinity_fields
 
@@ -23,6 +24,8 @@ LIMB_WIDTH = 1.0  # pixels of a field on each side of a limb, as in OpenPose at 
 
 def mse(outputs: list[Tensor], joints: Tensor, visible: Tensor, target: Target) -> Tensor:
     """The sum of every output's error from the same Gaussians (HRNet; Hourglass's stacks)."""
+    if len({output.shape for output in outputs}) > 1:
+        raise PoseError("train.loss mse is of nets whose outputs are alike; set the recipe's own")
     maps, weights = _gaussians(outputs[-1], joints, visible, target)
     return sum(mse_loss(output, maps, weights) for output in outputs)
 
@@ -34,6 +37,7 @@ def cpn(outputs: list[Tensor], joints: Tensor, visible: Tensor, target: Target) 
     over each person's :data:`CPN_HARD` visible keypoints with the largest error. The global
     outputs come coarsest level first (GengDavid/pytorch-cpn; Chen et al., CVPR 2018, section 3).
     """
+    _require_outputs(len(CPN_KERNELS) + 1, outputs, "cpn")
     *global_outputs, refined = outputs
     loss = refined.new_zeros(())
     for output, kernel in zip(global_outputs, CPN_KERNELS, strict=True):
@@ -53,6 +57,7 @@ def efficientpose(outputs: list[Tensor], joints: Tensor, visible: Tensor, target
     Fields and first maps are coarser than the prediction; the Gaussians are as wide in the image.
     The authors name a Euclidean loss for all three, but no weights: they are equal here.
     """
+    _require_outputs(3, outputs, "efficientpose")
     fields, coarse, fine = outputs
     shrunk = target.stride * fine.shape[-1] // coarse.shape[-1]
     smaller = target.model_copy(
@@ -67,6 +72,14 @@ def efficientpose(outputs: list[Tensor], joints: Tensor, visible: Tensor, target
         + mse_loss(coarse, *_gaussians(coarse, joints, visible, smaller))
         + mse_loss(fine, *_gaussians(fine, joints, visible, target))
     )
+
+
+def _require_outputs(count: int, outputs: list[Tensor], loss: str) -> None:
+    if len(outputs) != count:
+        raise PoseError(
+            f"train.loss {loss} is of nets with {count} outputs, and this one has {len(outputs)}:"
+            " set train.loss to mse"
+        )
 
 
 def _gaussians(
