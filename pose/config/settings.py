@@ -34,9 +34,12 @@ Numerics = Literal["reference", "fast"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
+LONGEST_SIDE = 8192  # pixels of an input; OpenCV makes no crop of 32 768
+
+
 def _multiple_of_4(sides: tuple[int, int]) -> tuple[int, int]:
-    if any(side < 4 or side % 4 for side in sides):
-        raise ValueError("both sides must be multiples of 4")
+    if any(not 4 <= side <= LONGEST_SIDE or side % 4 for side in sides):
+        raise ValueError(f"both sides must be multiples of 4 up to {LONGEST_SIDE}")
     return sides
 
 
