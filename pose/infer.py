@@ -101,7 +101,10 @@ def predict_batches(
     experiment: Experiment,
     device: torch.device,
 ) -> Tensor:
-    """Joints and scores (N, K, 3), on the CPU, of the samples that ``loader`` gives."""
+    """Joints and scores (N, K, 3), on the CPU, of the samples that ``loader`` gives.
+
+    PoseError where the model gives values that are not finite.
+    """
     parts = [torch.zeros(0, len(samples.keypoints), 3)]
     with progress_bar("inference", len(loader.dataset)) as advance:
         for batch in loader:
@@ -116,6 +119,11 @@ def predict_batches(
                 heatmaps, *boxes, test.decode, target.sigma, test.soft_argmax_beta, target.offset
             )
             parts.append(torch.cat([coords, scores[..., None]], dim=-1).cpu())
+            if not parts[-1].isfinite().all():
+                raise PoseError(
+                    "the model gives values that are not finite numbers: its weights are damaged or"
+                    " of another model; train or fetch them again"
+                )
             advance(len(index))
     return torch.cat(parts)
 

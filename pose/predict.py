@@ -8,6 +8,7 @@ COCO results that name their image. The checkpoint is a file that pose.train or
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,11 @@ def main(argv: list[str] | None = None) -> None:
     if twice := {path.stem for path in args.images if _stems(args.images).count(path.stem) > 1}:
         raise PoseError(f"several images are called {min(twice)!r}: predict them apart")
     drawings = {path.name: args.output_dir / f"{path.stem}_pose.jpg" for path in args.images}
+    predictions = args.output_dir / "predictions.json"
+    outputs = {os.path.realpath(path) for path in (*drawings.values(), predictions)}
+    for path in (*args.images, args.boxes or args.checkpoint, args.checkpoint):
+        if os.path.realpath(path) in outputs:
+            raise PoseError(f"{path} would be replaced by an output; choose another --output-dir")
     for path in drawings.values():
         with writing(path):
             args.output_dir.mkdir(parents=True, exist_ok=True)
@@ -233,8 +239,8 @@ def main(argv: list[str] | None = None) -> None:
                 draw_skeleton(photo, np.reshape(result["keypoints"], (-1, 3)), keypoints)
         write_file(drawings[name], cv2.imencode(".jpg", photo)[1].tobytes())
     lines = "[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n"
-    write_file(args.output_dir / "predictions.json", lines)
-    print(f"{len(results)} people on {len(photos)} images: {args.output_dir}/predictions.json")
+    write_file(predictions, lines)
+    print(f"{len(results)} people on {len(photos)} images: {predictions}")
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:

@@ -162,3 +162,24 @@ def test_a_gpu_beyond_those_there_are_is_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(PoseError, match="no GPU 2: only 2 visible"):
         select_device("cuda:2")
+
+
+def test_no_output_replaces_an_input_or_another_output(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    parser = cli.parser("pose.x", "Does x.")
+    parser.add_argument("--experiment")
+    parser.add_argument("--tables", type=Path, nargs="+")
+    parser.add_argument("--output", type=cli.output_file())
+    parser.add_argument("--log", type=cli.output_file())
+    Path("link").symlink_to("a")
+    for words in (
+        "--experiment a --output a",
+        "--tables b a --output link",
+        "--output a --log ./a",
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words.split())
+        message = capsys.readouterr().err
+        assert "are the same file" in message and message.count("\n") == 1
+    os.mkfifo("pipe")
+    parser.parse_args(["--tables", "a", "a", "--output", "pipe", "--log", "pipe"])

@@ -222,6 +222,29 @@ def test_a_body_of_unknown_length_is_taken_if_a_checksum_or_a_size_is_known(fetc
         fetch.path.unlink()
 
 
+def test_a_number_that_no_file_has_as_its_size_is_none(fetch, server):
+    server.answers = [whole(Content_Length="9" * 5000)]
+    with pytest.raises(PoseError, match="the server does not tell the file's size"):
+        fetch()
+    for status, told in (
+        (206, f"bytes {HALF}-{SIZE}/{'9' * 5000}"),
+        (416, f"bytes */{'9' * 5000}"),
+    ):
+        answer = status, {"Content-Range": told, "Content-Length": 0}, b""
+        server.answers = [cut(whole(**TAG)), answer, whole()]
+        with pytest.raises(PoseError, match="broke off"):
+            fetch()
+        assert fetch().read_bytes() == CONTENT
+        fetch.path.unlink()
+
+
+def test_an_empty_body_is_no_file(fetch, server):
+    server.answers = [whole(b"")]
+    with pytest.raises(PoseError, match="is not the published file: it is empty"):
+        fetch()
+    assert nothing_is_left(fetch)
+
+
 def chunks(*pieces: bytes) -> Answer:
     body = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
     return 200, {"Transfer-Encoding": "chunked"}, body
@@ -259,8 +282,11 @@ def test_a_web_page_is_named_as_that_and_never_taken_for_the_file(fetch, server,
 
 
 def test_a_web_page_that_was_saved_by_hand_is_not_the_published_file(tmp_path):
-    (tmp_path / "file").write_bytes(LOGIN)
-    assert "a web page" in Published("", "", "").mismatch(tmp_path / "file")
+    for page in (LOGIN, b"<head>\n<title>Log in", b"<!-- -->", b'<?xml version="1.0"?><Error>'):
+        (tmp_path / "file").write_bytes(page)
+        assert "a web page" in Published("", "", "").mismatch(tmp_path / "file")
+    (tmp_path / "file").write_bytes(b"<a" + bytes(6) + b"{}")  # the length of safetensors' header
+    assert Published("", "", "").mismatch(tmp_path / "file") == ""
     assert Published("", "", "").mismatch(tmp_path) == "it is not a plain file"
 
 

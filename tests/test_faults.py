@@ -58,6 +58,17 @@ def test_a_damaged_byte_inside_a_checkpoint_is_noticed(tmp_path, capsys):
     assert f"{newest} is unreadable" in capsys.readouterr().err
 
 
+def test_damage_to_a_checkpoints_directory_is_noticed_whatever_it_looks_like(tmp_path):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, {"weights": torch.zeros(9)})
+    oldest, newest = sorted(tmp_path.iterdir())
+    whole = newest.read_bytes()
+    entry = whole.index(b"PK\1\2")
+    for place in (6, 8, 10, 46):  # version, encryption, compression, name
+        newest.write_bytes(whole[: entry + place] + b"\xff" + whole[entry + place + 1 :])
+        assert checkpoint.newest(tmp_path) == oldest
+
+
 def test_a_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(data_root, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

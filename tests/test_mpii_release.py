@@ -106,6 +106,13 @@ def test_occluded_joints_count_as_visible(release, everybody):
     assert occluded and all(records[0]["joints_vis"][joint] == 1 for joint in occluded)
 
 
+def test_a_split_that_lies_there_is_kept(release, tmp_path):
+    (tmp_path / "valid.json").write_text("edited")
+    convert(release / "release.mat", release / "gt_valid.mat", tmp_path)
+    assert (tmp_path / "valid.json").read_text() == "edited"
+    assert (tmp_path / "train.json").exists()
+
+
 def test_files_that_do_not_belong_together_are_named(release, test_data):
     truth = test_data / "metric_fixtures/mpii_val_ground_truth_2958.mat"
     with pytest.raises(PoseError, match=rf"2958\.mat: person {VAL} is not in the release"):

@@ -149,6 +149,17 @@ def test_coco_arrives_with_its_images_left_in_the_archives(publish, host, tmp_pa
     assert len(host.requests) == 3  # all was there the second time
 
 
+def test_what_lies_there_is_kept_when_what_is_missing_beside_it_is_unpacked(publish, tmp_path):
+    publish(annotations_trainval2017=ANNOTATIONS)
+    train, val = (
+        tmp_path / f"annotations/person_keypoints_{split}2017.json" for split in ("train", "val")
+    )
+    train.parent.mkdir()
+    val.write_text("edited")
+    obtain("coco", tmp_path, ["annotations"])
+    assert (train.read_text(), val.read_text()) == ("train", "edited")
+
+
 def test_archives_of_images_are_unpacked_on_demand(publish, host, tmp_path):
     publish(val2017=zip_of(val2017__a_jpg=b"a"))
     obtain("coco", tmp_path, ["val2017"])

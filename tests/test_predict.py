@@ -179,3 +179,41 @@ def test_photos_have_any_name_that_the_system_allows(folder, tmp_path):
     with pytest.raises(SystemExit, match=r"^error: cannot write .*n_pose.jpg: File name too long"):
         command(tmp_path, f"{name}.jpg", f"{'n' * 251}.jpg", checkpoint=weights, output_dir="none")
     assert not os.listdir(tmp_path / "none")
+
+
+def test_no_drawing_or_list_replaces_what_was_given(folder, tmp_path):
+    for name in ("a.jpg", "a_pose.jpg"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / "predictions.json").write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(SystemExit, match=r"a_pose.jpg would be replaced by an output"):
+        command(folder, tmp_path / "a.jpg", tmp_path / "a_pose.jpg", output_dir=tmp_path)
+    with pytest.raises(SystemExit, match=r"predictions.json would be replaced by an output"):
+        boxes = tmp_path / "predictions.json"
+        command(folder, tmp_path / "a.jpg", boxes=boxes, output_dir=tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_weights_that_give_no_numbers_are_told_and_nothing_is_written(folder, tmp_path):
+    net, settings = load_checkpoint(str(folder / "weights.safetensors"))
+    state = {name: t * 1e30 if t.is_floating_point() else t for name, t in net.state_dict().items()}
+    about = json.dumps({"experiment": settings.model_dump(mode="json")})  # without a checksum
+    save_file(state, tmp_path / "huge.safetensors", {"about": about})
+    with pytest.raises(SystemExit, match="the model gives values that are not finite numbers"):
+        command(
+            folder, "a.jpg", checkpoint=tmp_path / "huge.safetensors", output_dir=tmp_path / "out"
+        )
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_weights_whose_facts_are_nested_too_deeply_tell_nothing(tmp_path):
+    save_file({"a": torch.ones(1)}, tmp_path / "deep.safetensors", {"about": "[" * 100_000})
+    with pytest.raises(PoseError, match=r"deep.safetensors does not tell its model and input"):
+        load_checkpoint(str(tmp_path / "deep.safetensors"))
+
+
+def test_joints_far_outside_the_image_are_drawn_as_far_as_it_goes():
+    image = np.full((100, 100, 3), 128, np.uint8)
+    joints = np.column_stack([*np.linspace([-1e11] * 2, [1e11] * 2, 17).T, np.ones(17)])
+    draw_skeleton(image, joints, COCO)
+    assert (image != 128).any()

@@ -36,9 +36,12 @@ Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # times 2**32 it is still a seed of torch's
 
 
+LONGEST_SIDE = 8192  # pixels of an input; OpenCV makes no crop of 32 768
+
+
 def _multiple_of_4(sides: tuple[int, int]) -> tuple[int, int]:
-    if any(side < 4 or side % 4 for side in sides):
-        raise ValueError("both sides must be multiples of 4")
+    if any(not 4 <= side <= LONGEST_SIDE or side % 4 for side in sides):
+        raise ValueError(f"both sides must be multiples of 4 up to {LONGEST_SIDE}")
     return sides
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 WEB_PAGE = "a web page came instead of the file (is a login or a proxy in between?)"
+TAG = re.compile(rb"<(?:!--|[!?]?[a-zA-Z][\w:-]*[\s/>])")
 ALGORITHMS = {"git-blob-sha1": "sha1", "sha256-prefix": "sha256"}
 
 
@@ -37,6 +39,8 @@ class Published:
 
     def _difference(self, file: IO[bytes]) -> str:
         size = os.fstat(file.fileno()).st_size
+        if not size:
+            return "it is empty"
         if self.size and size != int(self.size):
             return f"expected {self.size} bytes, got {size}"
         if not self.checksum:
@@ -51,7 +55,7 @@ class Published:
 
 
 def is_web_page(file: IO[bytes]) -> bool:
-    """Whether ``file`` begins as HTML does."""
+    """Whether ``file`` begins as HTML or XML does."""
     file.seek(0)
-    head = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return head.startswith(b"<!doctype") or (head.startswith(b"<") and b"<html" in head)
+    head = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
+    return TAG.match(head) is not None

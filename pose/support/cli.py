@@ -8,16 +8,33 @@ import os
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pose.support.files import is_stream, writing
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, without the whole usage."""
+    """Tells a mistake in one line, without the whole usage; no output may replace an input."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+    def parse_known_args(self, *args: Any) -> tuple[argparse.Namespace, list[str]]:
+        values, rest = super().parse_known_args(*args)
+        options: dict[str, argparse.Action] = {}  # by the file that they name
+        for action in self._actions:
+            value = getattr(values, action.dest, None)
+            for path in value if isinstance(value, list) else [value]:
+                if not isinstance(path, Path) and (not path or action.dest != "experiment"):
+                    continue
+                other = options.setdefault(os.path.realpath(path), action)
+                writes = getattr(other.type, "writes", False) or getattr(
+                    action.type, "writes", False
+                )
+                if other is not action and writes and not is_stream(Path(path)):
+                    names = " and ".join((*a.option_strings, a.dest)[0] for a in (other, action))
+                    self.error(f"{names} are the same file, {path}: choose another for the output")
+        return values, rest
 
 
 def parser(module: str, description: str) -> Parser:
@@ -77,6 +94,7 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
         output_folder(Path(os.path.realpath(path)).parent)
         return path
 
+    read.writes = True
     return read
 
 

@@ -18,6 +18,7 @@ TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of the file
 CHUNK = 1 << 16  # bytes; what a broken transfer loses at most
 WINDOW, TRICKLE = 60.0, 60_000  # within so many seconds, at least so many bytes have to come
 PATIENCE, PACE = 3600.0, 20_000  # a file may take so many seconds, and one more for so many bytes
+DIGITS = r"[0-9]{1,18}"  # of a file's size; a longer number in a header is none
 UNSTATED = 20 * 10**9  # bytes; the size that a file is granted time for if nobody states its own
 
 
@@ -116,9 +117,9 @@ class Transfer:
         if not self.checked and response.headers.get("Content-Encoding", "identity") != "identity":
             raise Refused("the server sends it in a compressed form that nobody asked for")
         total = (_content_range(response)[1] or known.get("total")) if resumed else None
-        length = response.headers.get("Content-Length", "")
-        if total is None and length.isdecimal():
-            total = (done if resumed else 0) + int(length)
+        length = re.fullmatch(DIGITS, response.headers.get("Content-Length", ""))
+        if total is None and length:
+            total = (done if resumed else 0) + int(length[0])
         if not (total is not None or self.size or self.checked):
             raise Refused("the server does not tell the file's size, and no checksum is known")
         if self.size and (total or 0) > self.size:
@@ -196,6 +197,6 @@ def _validator(known: dict[str, Any]) -> str | None:
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
     """The first byte of an answer's part and the size of the whole, as far as it tells them."""
     text = response.headers.get("Content-Range", "")
-    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", text.strip())
+    match = re.fullmatch(rf"bytes (?:({DIGITS})-\d+|\*)/(?:({DIGITS})|\*)", text.strip())
     start, total = match.groups() if match else (None, None)
     return start and int(start), total and int(total)

@@ -16,6 +16,7 @@ from pose.support.errors import PoseError
 from pose.support.files import atomic
 from pose.training import record
 from pose.training.faults import out_of_memory
+from pose.weights.refusal import reason
 
 KEPT = 2
 OUTPUTS = ("best.safetensors", "training.jsonl", "performance.jsonl")
@@ -76,7 +77,7 @@ def whole(run_dir: Path) -> list[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 torn = archive.testzip()
-        except (OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # damage shows itself in many exception types
             torn = error
             _require_zip(path)
         if torn is None:
@@ -93,7 +94,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     except Exception as error:  # other programs' files show themselves in many exception types
         if out_of_memory(error):
             raise
-        raise _foreign(path, str(error).partition("\n")[0]) from None
+        raise _foreign(path, reason(path, error)) from None
     missing = KEYS - state.keys() if isinstance(state, dict) else KEYS
     if missing:
         raise _foreign(path, f"no {min(missing)} in it")

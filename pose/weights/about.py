@@ -47,7 +47,7 @@ def read_plain(path: Path) -> dict[str, Any]:
         ) from None
     try:
         about = json.loads(metadata.get("about", ""))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return about if isinstance(about, dict) and "experiment" in about else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import shutil
@@ -102,7 +103,7 @@ def _scratch(archive: Path, root: Path) -> Iterator[Path]:
             content.mkdir()
             yield content
     except OSError as error:
-        if error.errno is None:  # as gzip and bzip2 tell of damage
+        if error.errno in (None, errno.EINVAL):  # of gzip and bzip2, or a place before the file
             raise PoseError(_damaged(archive, error)) from None
         raise PoseError(
             f"cannot unpack {archive} in {root}: {error.strerror}; free some space or {ELSEWHERE}"

@@ -100,7 +100,8 @@ def _obtain_file(
         (folder,) = source.contents
         extract_folder(path, folder, root, transfers)
     elif source.kind in ("files", "release"):
-        extract_files(path, {name: name for name in source.contents}, root, transfers)
+        missing = {name: name for name in source.contents if not (root / name).exists()}
+        extract_files(path, missing, root, transfers)
 
 
 def _noted(root: Path) -> list[str]:

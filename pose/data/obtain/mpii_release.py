@@ -20,14 +20,16 @@ from scipy.io.matlab import mat_struct
 from pose.datasets.mat import numbers, read_mat, variable
 from pose.datasets.mpii import MPII
 from pose.support.errors import PoseError
-from pose.support.files import atomic
+from pose.support.files import write_file
 
 DIGITS = 3  # decimals of HRNet's files
 AGREEING = 0.75  # share of joints; a few persons of gt_valid.mat have some that are off
 
 
 def convert(release: Path, ground_truth: Path, folder: Path) -> dict[str, int]:
-    """Write ``train.json`` and ``valid.json`` to ``folder``; returns the persons of each.
+    """Write what is missing of ``train.json`` and ``valid.json`` in ``folder``.
+
+    Returns the persons of each.
 
     ``release`` is mpii_human_pose_v1_u12_1.mat, ``ground_truth`` gt_valid.mat. Raises PoseError
     when a person of the latter is not in the former.
@@ -43,8 +45,8 @@ def convert(release: Path, ground_truth: Path, folder: Path) -> dict[str, int]:
         "valid": [people[row] for row in val],
     }
     for name, persons in splits.items():
-        with atomic(folder / f"{name}.json") as path:
-            path.write_text(json.dumps(persons))
+        if not (folder / f"{name}.json").exists():
+            write_file(folder / f"{name}.json", json.dumps(persons))
     return {name: len(persons) for name, persons in splits.items()}
 
 

@@ -18,6 +18,7 @@ from pose.datasets.identity import digest
 from pose.support.errors import PoseError
 from pose.support.fingerprint import code_of
 
+Side = Annotated[int, Field(ge=64, le=8192)]  # pixels
 MANIFEST = "rendered.json"
 DETECTIONS = "person_detections_val2017.json"
 OURS = re.compile(
@@ -36,7 +37,7 @@ class SyntheticSettings(Frozen):
     """Images to train on."""
     val_images: int = Field(60, ge=1)
     """Images to validate on."""
-    image_size: tuple[Annotated[int, Field(ge=64)], Annotated[int, Field(ge=64)]] = (240, 320)
+    image_size: tuple[Side, Side] = (240, 320)
     """(height, width) in pixels; a third of the images are turned upright."""
     max_persons: int = Field(3, ge=1, le=20)
     """Most persons in an image, those of a crowd not counted; they overlap by chance."""
