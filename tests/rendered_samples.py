@@ -10,7 +10,7 @@ from pose.data.synthetic.render import write_dataset
 from pose.data.synthetic.rendered import DETECTIONS, SyntheticSettings
 from pose.datasets.keypoints import COCO, MPII
 
-SETTINGS = SyntheticSettings(train_images=40, val_images=24, image_size=(120, 160), clutter=3)
+SETTINGS = SyntheticSettings(train_images=36, val_images=20, clutter=3)
 MPII_JOINTS = [COCO.names.index(name) if name in COCO.names else 0 for name in MPII.names]
 
 
@@ -26,9 +26,10 @@ def write_samples(folder: Path) -> Path:
     )
     (coco / DETECTIONS).unlink()
     (folder / "metric_fixtures").mkdir()
+    people = [person for person in val["annotations"] if person["image_id"] in four]
     cut = {
         "images": [image for image in val["images"] if image["id"] in four],
-        "annotations": [person for person in val["annotations"] if person["image_id"] in four],
+        "annotations": sorted(people, key=lambda person: -person["num_keypoints"]),
     }
     (folder / "metric_fixtures/coco_keypoints_4_images.json").write_text(json.dumps(val | cut))
     write_mpii(coco, folder / "mpii_mini")

@@ -76,7 +76,7 @@ def test_processes_that_share_an_epoch_draw_what_one_draws_alone(samples, augmen
 
     alone = crops_by_sample([draw(0, 1, 0)])
     shared = crops_by_sample([draw(rank, processes, 2) for rank in range(processes)])
-    assert shared.keys() == alone.keys() and len(alone) == 84
+    assert shared.keys() == alone.keys() and len(alone) == len(samples) // 12 * 12
     for index, item in alone.items():
         assert all(torch.equal(*pair) for pair in zip(item, shared[index], strict=True))
 
@@ -86,8 +86,8 @@ def test_a_resumed_epoch_goes_on_with_the_samples_it_would_have_drawn(samples, a
     dataset.set_epoch(2)
     whole, rest = (EpochBatches(len(samples), 10, 1) for _ in range(2))
     whole.epoch = rest.epoch = 2
-    rest.start = 5
-    expected = list(training_loader(dataset, whole, 0))[5:]
+    rest.start = len(whole) - 3
+    expected = list(training_loader(dataset, whole, 0))[-3:]
     resumed = list(training_loader(dataset, rest, 2))
     assert len(resumed) == len(expected) == 3
     for ours, theirs in zip(resumed, expected, strict=True):

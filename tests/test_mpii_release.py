@@ -39,13 +39,13 @@ def bystander() -> dict:
 
 
 @pytest.fixture(scope="module")
-def everybody(test_data) -> list[dict]:
-    path = test_data / "metric_fixtures/mpii_annotations_all.json.gz"
+def everybody(photographs) -> list[dict]:
+    path = photographs / "metric_fixtures/mpii_annotations_all.json.gz"
     return json.loads(gzip.decompress(path.read_bytes()))
 
 
 @pytest.fixture
-def release(everybody, test_data, tmp_path):
+def release(everybody, photographs, tmp_path):
     """The original file in its documented structure, for the images of the first val persons."""
     val = [record for record in everybody if record["isValidation"]][:VAL]
     last = val[-1]["annolist_index"]
@@ -67,7 +67,7 @@ def release(everybody, test_data, tmp_path):
     savemat(
         tmp_path / "release.mat", {"RELEASE": {"annolist": struct(rows), "img_train": training}}
     )
-    truth = loadmat(test_data / "metric_fixtures/mpii_val_ground_truth_2958.mat")["pos_gt_src"]
+    truth = loadmat(photographs / "metric_fixtures/mpii_val_ground_truth_2958.mat")["pos_gt_src"]
     savemat(tmp_path / "gt_valid.mat", {"pos_gt_src": truth[..., :VAL]})
     return tmp_path
 
@@ -83,7 +83,7 @@ def as_in_hrnet(record: dict) -> dict:
     }
 
 
-def test_the_release_is_split_and_read_as_the_field_does(release, everybody, test_data):
+def test_the_release_is_split_and_read_as_the_field_does(release, everybody, photographs):
     counts = convert(release / "release.mat", release / "gt_valid.mat", release)
     val = [record for record in everybody if record["isValidation"]][:VAL]
     last = val[-1]["annolist_index"]
@@ -93,7 +93,7 @@ def test_the_release_is_split_and_read_as_the_field_does(release, everybody, tes
     ours = json.loads((release / "train.json").read_text())
     assert ours == [as_in_hrnet(record) for record in train]
     known = {(r["image"], *r["center"]): r for r in ours}
-    hrnet = json.loads((test_data / "mpii_mini/annot/train.json").read_text())
+    hrnet = json.loads((photographs / "mpii_mini/annot/train.json").read_text())
     shared = [r for r in hrnet if (r["image"], *r["center"]) in known]
     assert shared and all(known[r["image"], *r["center"]] == r for r in shared)
 
@@ -113,8 +113,8 @@ def test_a_split_that_lies_there_is_kept(release, tmp_path):
     assert (tmp_path / "train.json").exists()
 
 
-def test_files_that_do_not_belong_together_are_named(release, test_data):
-    truth = test_data / "metric_fixtures/mpii_val_ground_truth_2958.mat"
+def test_files_that_do_not_belong_together_are_named(release, photographs):
+    truth = photographs / "metric_fixtures/mpii_val_ground_truth_2958.mat"
     with pytest.raises(PoseError, match=rf"2958\.mat: person {VAL} is not in the release"):
         convert(release / "release.mat", truth, release)
     with pytest.raises(PoseError, match=r"gt_valid\.mat: no variable RELEASE in it"):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from random_scenes import random_scene
+from scipy.io import savemat
 
 from pose.datasets.coco import COCO
 from pose.datasets.coco_format import Truth
@@ -28,10 +29,19 @@ def test_cocos_recalls_are_means_over_persons(seed, first_id):
     assert (persons["score"].isna() == (persons["oks"] == 0)).all()
 
 
-def test_pckh_is_a_mean_over_the_joints_of_persons(test_data):
-    folder = test_data / "metric_fixtures"
-    truth = read_ground_truth(folder / "mpii_val_ground_truth_2958.mat")
-    joints = read_predictions(folder / "mpii_val_predictions_hourglass_8stack.mat")
+@pytest.fixture
+def predicted(test_data, tmp_path):
+    """The files of MPII's persons and of predictions with errors of about half a head."""
+    truth = test_data / "mpii_mini/annot/gt_valid.mat"
+    persons = read_ground_truth(truth)
+    errors = np.random.default_rng(0).normal(0, 0.3, persons.joints.shape)
+    joints = persons.joints + errors * persons.head_sizes[:, None, None]
+    savemat(tmp_path / "pred.mat", {"preds": joints + 1})
+    return truth, tmp_path / "pred.mat"
+
+
+def test_pckh_is_a_mean_over_the_joints_of_persons(predicted):
+    truth, joints = read_ground_truth(predicted[0]), read_predictions(predicted[1])
     counted = [name for name in MPII.names if name not in NOT_COUNTED]
     distances = mpii_persons(joints, truth)[counted].to_numpy()
     for threshold in (0.5, 0.1):
@@ -39,14 +49,13 @@ def test_pckh_is_a_mean_over_the_joints_of_persons(test_data):
         assert share == pytest.approx(pckh(joints, truth)[f"PCKh@{threshold}"], abs=1e-9)
 
 
-def test_the_command_writes_a_columnar_file(test_data, tmp_path, capsys):
-    folder = test_data / "metric_fixtures"
-    files = ["--predictions", str(folder / "mpii_val_predictions_hourglass_2stack.mat")]
-    files += ["--ground-truth", str(folder / "mpii_val_ground_truth_2958.mat")]
+def test_the_command_writes_a_columnar_file(predicted, tmp_path, capsys):
+    truth, joints = predicted
+    files = ["--predictions", str(joints), "--ground-truth", str(truth)]
     main(["mpii", *files, "--per-person", str(tmp_path / "persons.parquet")])
     persons = pd.read_parquet(tmp_path / "persons.parquet")
     assert list(persons.columns) == ["row", "head_size", *MPII.names]
-    assert len(persons) == 2958
+    assert len(persons) == len(read_ground_truth(truth).joints)
     with pytest.raises(SystemExit):
         main(["mpii", *files, "--per-person", str(tmp_path / "persons.csv")])
     assert "persons.csv does not end in .parquet" in capsys.readouterr().err

@@ -88,15 +88,18 @@ def one_photo(tmp_path, test_data) -> Path:
     source, root = test_data / "coco_mini", tmp_path / "coco"
     annotations = "annotations/person_keypoints_val2017.json"
     content = json.loads((source / annotations).read_text())
-    image = next(image for image in content["images"] if image["id"] == 785)
+    boxes = json.loads((source / "person_detections_4_val_images.json").read_text())
+    people = [person for person in content["annotations"] if person["num_keypoints"]]
+    shown = [person["image_id"] for person in people]
+    number = next(box["image_id"] for box in boxes if shown.count(box["image_id"]) == 1)
+    image = next(image for image in content["images"] if image["id"] == number)
     content["images"] = [image]
-    content["annotations"] = [a for a in content["annotations"] if a["image_id"] == 785]
+    content["annotations"] = [person for person in people if person["image_id"] == number]
     for folder in ("annotations", "val2017"):
         (root / folder).mkdir(parents=True)
     (root / annotations).write_text(json.dumps(content))
     shutil.copy(source / "val2017" / image["file_name"], root / "val2017")
-    boxes = json.loads((source / "person_detections_4_val_images.json").read_text())
-    boxes = [box for box in boxes if box["image_id"] == 785][:3]
+    boxes = [box for box in boxes if box["image_id"] == number][:3]
     (root / "boxes.json").write_text(json.dumps(boxes))
     return root
 

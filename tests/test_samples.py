@@ -23,15 +23,15 @@ SIZE = (256, 192)
         ("mpii", "val", 264, 240),
     ],
 )
-def test_counts_of_the_sample_data(dataset, split, persons, images, test_data):
-    samples = open_split(dataset, test_data / f"{dataset}_mini", split, SIZE)
+def test_counts_of_the_sample_data(dataset, split, persons, images, photographs):
+    samples = open_split(dataset, photographs / f"{dataset}_mini", split, SIZE)
     assert (len(samples), len(samples.image_paths)) == (persons, images)
     assert (samples.visible.sum(axis=1) > 0).all()
     np.testing.assert_allclose(samples.scales[:, 0] / samples.scales[:, 1], 0.75, rtol=1e-6)
 
 
-def test_detected_boxes_are_read_with_their_scores_and_without_joints(test_data):
-    root = test_data / "coco_mini"
+def test_detected_boxes_are_read_with_their_scores_and_without_joints(photographs):
+    root = photographs / "coco_mini"
     boxes = root / "person_detections_4_val_images.json"
     samples = open_split("coco", root, "val", SIZE, boxes)
     assert len(samples) == 118
