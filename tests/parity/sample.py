@@ -32,8 +32,8 @@ def sampled(array: np.ndarray) -> dict[str, Any]:
     at = np.random.RandomState(0).choice(array.size, min(VALUES, array.size), replace=False)
     return {
         "shape": list(array.shape),
-        "mean": float(array.mean(dtype=np.float64)),
-        "std": float(array.std(dtype=np.float64)),
+        "mean": rounded(array.mean(dtype=np.float64)),
+        "std": rounded(array.std(dtype=np.float64)),
         "at": at.tolist(),
         "values": rounded(array.ravel()[at]),
     }
