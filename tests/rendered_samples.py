@@ -8,7 +8,8 @@ from scipy.io import savemat
 
 from pose.data.synthetic.render import write_dataset
 from pose.data.synthetic.rendered import DETECTIONS, SyntheticSettings
-from pose.datasets.keypoints import COCO, MPII
+from pose.datasets.coco import COCO
+from pose.datasets.mpii import MPII
 
 SETTINGS = SyntheticSettings(train_images=36, val_images=20, clutter=3)
 MPII_JOINTS = [COCO.names.index(name) if name in COCO.names else 0 for name in MPII.names]
