@@ -88,7 +88,9 @@ def _about(samples: Samples, experiment: Experiment) -> dict[str, Any]:
 
 def _made_from(weights: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
     """What the weights were made from, and the code of this step."""
-    origin = weights.get("made_from", {"code": {}})
+    origin = weights.get("made_from")
+    if not (isinstance(origin, dict) and isinstance(origin.get("code"), dict)):
+        origin = {"code": {}}  # they do not tell
     code = code_of("pose.infer", experiment.model, experiment.dataset)
     return origin | {"code": origin["code"] | {"infer": code.fingerprint}}
 

@@ -1,6 +1,7 @@
 """Where the tests find real data and full parity fixtures, and what stands in for them."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers():
+    """Commands flush them to zero, which hypothesis refuses in the tests after."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 def _folder(variable: str, default: str) -> Path | None:

@@ -238,6 +238,13 @@ def test_a_number_that_no_file_has_as_its_size_is_none(fetch, server):
         fetch.path.unlink()
 
 
+def test_a_link_to_a_disk_that_is_away_is_not_replaced(fetch, server):
+    fetch.path.symlink_to("disk/file")
+    with pytest.raises(PoseError, match="is a link to a file that is not there; mend or remove it"):
+        fetch(checksum=MD5)
+    assert fetch.path.is_symlink() and not server.requests
+
+
 def test_an_empty_body_is_no_file(fetch, server):
     server.answers = [whole(b"")]
     with pytest.raises(PoseError, match="is not the published file: it is empty"):

@@ -156,6 +156,10 @@ def test_what_lies_there_is_kept_when_what_is_missing_beside_it_is_unpacked(publ
     )
     train.parent.mkdir()
     val.write_text("edited")
+    train.symlink_to("elsewhere")
+    with pytest.raises(PoseError, match=f"{train} is there already; move it away"):
+        obtain("coco", tmp_path, ["annotations"])
+    train.unlink()
     obtain("coco", tmp_path, ["annotations"])
     assert (train.read_text(), val.read_text()) == ("train", "edited")
 

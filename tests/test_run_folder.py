@@ -78,9 +78,10 @@ def test_another_programs_results_in_the_run_folder_are_not_replaced(data_root, 
         lambda path: path.write_bytes(pickle.dumps({"model": 1})),
         lambda path: torch.save({"state_dict": {"a": torch.ones(1)}}, path),
         lambda path: torch.save([1, 2], path),
+        lambda path: torch.save(dict.fromkeys(checkpoint.PARTS, 5), path),
         lambda path: torch.save({"model": Path("an object")}, path),
     ],
-    ids=["pickle", "keys", "list", "object"],
+    ids=["pickle", "keys", "list", "types", "object"],
 )
 def test_another_programs_checkpoint_is_named_and_left_alone(data_root, tmp_path, write):
     path = tmp_path / "checkpoint-000000007.pt"

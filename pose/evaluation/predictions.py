@@ -57,7 +57,7 @@ class Predictions:
         """Read what :meth:`save` wrote; PoseError when the file is anything else, or unsound."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                content = {name: arrays[name] for name in ARRAYS}
+                content = {name: np.asarray(arrays[name]) for name in ARRAYS}
                 about = json.loads(str(arrays["about"]))
         except FileNotFoundError:
             raise PoseError(f"predictions {path}: no such file; run pose.infer first") from None

@@ -108,6 +108,8 @@ def download(
         with FileLock(f"{path}.lock"):
             if path.exists():  # another process fetched it meanwhile
                 return
+            if path.is_symlink():
+                raise PoseError(f"{path} is a link to a file that is not there; mend or remove it")
             with _own_file(partial) as file, _own_file(origin) as known:
                 size = int(published.size) if published.size else None
                 transfer = Transfer(url, file, known, size, bool(published.checksum), begin)

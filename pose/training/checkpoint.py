@@ -26,8 +26,8 @@ PARTIAL = re.compile(
     r"\.(checkpoint-\d{9}|best|training|performance|run)\.[0-9a-f]{8}\.(pt|safetensors|jsonl?)"
 )
 """The names under which :func:`pose.support.files.atomic` writes the files of a run folder."""
-KEYS = {"identity", "codes", "versions", "position", "history", "best"}
-KEYS |= {"model", "optimizer", "scaler", "schedule"}
+PARTS = dict.fromkeys(("identity", "versions", "position", "model", "optimizer", "schedule"), dict)
+PARTS |= {"codes": list, "history": list, "best": float | int, "scaler": dict}
 
 
 def save(run_dir: Path, step: int, state: dict[str, Any]) -> Path:
@@ -95,9 +95,10 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         if out_of_memory(error):
             raise
         raise _foreign(path, reason(path, error)) from None
-    missing = KEYS - state.keys() if isinstance(state, dict) else KEYS
-    if missing:
-        raise _foreign(path, f"no {min(missing)} in it")
+    found = state if isinstance(state, dict) else {}
+    for part, kind in PARTS.items():
+        if part not in found or not isinstance(found[part], kind):
+            raise _foreign(path, f"no {part} in it")
     return state
 
 

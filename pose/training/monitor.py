@@ -88,7 +88,9 @@ class Monitor:
         if self.path.exists():
             kept = []
             for line in self.path.read_text(errors="replace").splitlines():
-                with suppress(ValueError, TypeError, KeyError):  # torn by a kill, or damaged
+                with suppress(
+                    ValueError, TypeError, KeyError, RecursionError
+                ):  # torn by a kill, or damaged
                     kept += [line] if json.loads(line)["step"] <= step else []
         else:
             unknown = dict.fromkeys((*SPEED, *MACHINE))

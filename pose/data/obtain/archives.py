@@ -74,7 +74,10 @@ def extract_folder(archive: Path, folder: str, root: Path, transfers: Transfers)
 
 
 def extract_files(archive: Path, names: dict[str, str], root: Path, transfers: Transfers) -> None:
-    """Unpack single files: the member whose path ends with a key becomes ``root /`` its value."""
+    """Unpack single files: the member whose path ends with a key becomes ``root /`` its value.
+
+    Raises PoseError as :func:`extract_folder` does.
+    """
     with _scratch(archive, root) as scratch, _members(archive) as (members, total):
         advance = transfers.begin("unpacking", archive.name, 0, total)
         found = set()
@@ -86,6 +89,8 @@ def extract_files(archive: Path, names: dict[str, str], root: Path, transfers: T
         if lacking := [name for name in names if name not in found]:
             raise PoseError(f"{archive}: no {', '.join(lacking)} in it; is it the right file?")
         for name in names.values():
+            if os.path.lexists(root / name):
+                raise PoseError(f"{root / name} is there already; move it away to unpack {archive}")
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (scratch / name).replace(root / name)
 
