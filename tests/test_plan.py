@@ -194,6 +194,22 @@ def test_predictions_of_other_code_or_damaged_ones_are_stale_with_what_follows(c
     assert stale() == {"predictions_gt.npz"}
 
 
+@pytest.mark.parametrize("content", ["", "[]", "5", '{"made_from": 5}', '{"aaaaaaaa": 5}'])
+@pytest.mark.parametrize("name", ["run.json", "kept_code.json", "metrics_gt.json"])
+def test_a_file_that_does_not_tell_what_it_should_stops_no_plan(checkout, name, content):
+    trained = Trained(code="aaaaaaaa")
+    trained.evaluated()
+    (trained.run_dir if name == "run.json" else trained.folder).joinpath(name).write_text(content)
+    expected = {"metrics_gt.json"} if name == "metrics_gt.json" else set()
+    assert expected <= stale("on_code_change=keep")
+
+
+def test_an_empty_result_is_stale(checkout):
+    trained = Trained()
+    (trained.folder / "training.jsonl").touch()
+    assert stale() == {"training.jsonl"}
+
+
 def test_a_training_whose_code_has_changed_is_asked_about_by_run_epochs_and_files(checkout):
     Trained("aaaaaaaa", {"pose/targets/losses.py": "bbbbbbbb"})
     with pytest.raises(SystemExit) as stop:

@@ -15,8 +15,9 @@ from pose.data.synthetic.__main__ import main
 from pose.data.synthetic.canvas import Canvas, Capsule, Texture
 from pose.data.synthetic.figure_drawing import sample_figure
 from pose.data.synthetic.render import render, write_dataset
-from pose.data.synthetic.rendered import SyntheticSettings, is_current, own_files
+from pose.data.synthetic.rendered import SyntheticSettings, data_name, is_current, own_files
 from pose.datasets.coco import COCO
+from pose.datasets.synthetic import DATASET
 from pose.support.errors import PoseError
 
 SMALL = SyntheticSettings(train_images=2, val_images=2, image_size=(96, 128))
@@ -220,6 +221,31 @@ def test_an_earlier_rendering_is_replaced_and_other_files_stay(tmp_path):
     assert own_files(folder) == json.loads((folder / "rendered.json").read_text())["files"]
 
 
+def test_rendered_people_whose_annotations_were_edited_are_other_data(tmp_path):
+    settings = SyntheticSettings(train_images=1, val_images=1)
+    before = data_name(tmp_path / "data", settings)
+    write_dataset(tmp_path / "data", settings)
+    assert data_name(tmp_path / "data", settings) == before
+    path = DATASET.annotations(tmp_path / "data", "val")
+    path.write_text(path.read_text() + " ")
+    assert data_name(tmp_path / "data", settings) != before
+    edited = contents(tmp_path)
+    with pytest.raises(PoseError, match=r"val2017.json is not ours, or was changed; move it away"):
+        write_dataset(tmp_path / "data", SMALL)
+    assert contents(tmp_path) == edited
+
+
+def test_photos_that_replaced_rendered_images_stay(tmp_path):
+    write_dataset(tmp_path / "data", SMALL)
+    (tmp_path / "data/train2017").rename(tmp_path / "coco")
+    (tmp_path / "data/train2017").symlink_to(tmp_path / "coco")
+    (tmp_path / "data/val2017/000000500001.jpg").write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(PoseError, match="is not ours, or was changed"):
+        write_dataset(tmp_path / "data", SMALL.model_copy(update={"val_images": 1}))
+    assert contents(tmp_path) == before
+
+
 def test_a_file_of_others_where_an_image_has_to_be_stays_and_is_named(tmp_path):
     folder = tmp_path / "data"
     write_dataset(folder, SMALL)
@@ -240,7 +266,7 @@ def test_a_folder_of_others_is_refused_and_left_as_it_is(tmp_path, link):
     if link:
         folder = tmp_path / "link"
         folder.symlink_to(theirs)
-    for content in (None, "[]", '{"rendering": "x", "files": ["../coco/thesis.tex"]}'):
+    for content in (None, "[]", '{"rendering": "x", "files": {"../coco/thesis.tex": []}}'):
         if content:
             (theirs / "rendered.json").write_text(content)
         before = contents(theirs)

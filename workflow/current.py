@@ -20,7 +20,7 @@ import numpy as np
 from pose.config import Experiment
 from pose.datasets.identity import run_identity
 from pose.support.errors import PoseError
-from pose.support.files import atomic, read_json
+from pose.support.files import atomic
 from pose.support.fingerprint import Code, code_of
 from pose.support.lock import Lock
 from pose.training import record
@@ -87,8 +87,8 @@ class Training:
     @property
     def kept(self) -> dict[str, list[str]]:
         """Fingerprint of a training's code -> the later ones beside which it was accepted."""
-        path = self.folder / KEPT
-        return read_json(path) if path.exists() else {}
+        told = _about(self.folder / KEPT)
+        return {code: later for code, later in told.items() if isinstance(later, list)}
 
     @property
     def is_to_train(self) -> bool:
@@ -184,7 +184,8 @@ def _about(path: Path) -> dict[str, Any]:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return json.loads(str(arrays["about"]))
-        return json.loads(path.read_bytes())
+        told = json.loads(path.read_bytes())
+        return told if isinstance(told, dict) else {}
     except (PoseError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}
 

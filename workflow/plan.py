@@ -255,7 +255,10 @@ class Plan:
         if asked := [one for one in self._changed if one.choice is None]:
             stop(question(asked))
         stale += [file for one in trainings for file in one.stale()]
-        return {str(file) for file in stale if file.exists()}
+        empty = [
+            file for file in map(Path, self.targets()) if file.is_file() and not file.stat().st_size
+        ]
+        return {str(file) for file in [*stale, *empty] if file.exists()}
 
     def _trainings(self, targets: Iterable[str]) -> list[Training]:
         """The trainings that stand behind Snakemake's targets."""
@@ -292,7 +295,7 @@ class Plan:
     @cached_property
     def _is_rendered(self) -> bool:
         """Whether people need not be rendered; PoseError for somebody else's folder."""
-        own_files(Path(self.rendered.data_root))
+        own_files(Path(self.rendered.data_root))  # for its PoseError
         return is_current(Path(self.rendered.data_root), self.rendered.synthetic)
 
     @command

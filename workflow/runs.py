@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pose.config import Experiment, Testing, experiment
-from pose.data.synthetic.rendered import rendering
+from pose.data.synthetic.rendered import data_name
 from pose.datasets import Dataset, dataset_of
 from pose.datasets.identity import data_hash
 from pose.support.errors import PoseError
@@ -58,7 +58,7 @@ class Run:
     def data(self) -> str:
         """What names its data: the content of annotations, or how they are rendered."""
         if self.dataset.is_rendered:
-            return rendering(self.settings.synthetic)
+            return data_name(self.root, self.settings.synthetic)
         try:
             return data_hash(self.settings.dataset, self.root)
         except PoseError:

@@ -24,14 +24,15 @@ JOINER = "+"
 
 
 def read(run_dir: Path) -> dict[str, Any] | None:
-    """What :func:`write` wrote; None where there is no such file, or another program's.
+    """What :func:`write` wrote; None where there is no such file, a damaged or another program's.
 
     ``made_from`` (see :func:`origin`), ``code_files``, ``commit``, ``epochs_done`` and ``epochs``,
     both with the warm-up.
     """
-    with suppress(PoseError):
+    with suppress(PoseError, TypeError, KeyError):
         content = read_json(run_dir / FILE)
-        if isinstance(content, dict) and "made_from" in content:
+        told = [content["made_from"]["code"]["train"], content["epochs_done"], content["epochs"]]
+        if list(map(type, told)) == [str, int, int]:
             return content
     return None
 

@@ -32,6 +32,7 @@ from pose.data.synthetic.rendered import (
     DETECTIONS,
     MANIFEST,
     SyntheticSettings,
+    content_hash,
     own_files,
     rendering,
 )
@@ -262,13 +263,13 @@ def _write_json(path: Path, content: Any) -> None:
 def write_dataset(folder: Path, settings: SyntheticSettings) -> str:
     """Write the data set to ``folder``, replacing an earlier one; returns a summary.
 
-    All is rendered before the first earlier file is replaced. Files of others stay; PoseError if
-    there are any and no earlier data set, or if one stands where ours has to be.
+    All is rendered before the first earlier file is replaced. Files of others, and changed ones,
+    stay; PoseError if there are any and no earlier data set, or if one is where ours has to be.
     """
     earlier = own_files(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not earlier:
-        _write_manifest(folder, [])  # from now on the folder is ours
+        _write_manifest(folder, {})  # from now on the folder is ours
     scratch = folder / SCRATCH
     try:
         shutil.rmtree(scratch, ignore_errors=True)  # of a rendering that was killed
@@ -287,23 +288,33 @@ def write_dataset(folder: Path, settings: SyntheticSettings) -> str:
     return f"{folder}: {', '.join(counts)}, {len(detections)} detections"
 
 
-def _replace(folder: Path, scratch: Path, earlier: list[str], made_from: str) -> None:
+def _replace(folder: Path, scratch: Path, earlier: dict[str, list[str]], made_from: str) -> None:
     """Move the files below ``scratch`` into ``folder``, in place of the ``earlier`` ones."""
-    names = sorted(
-        path.relative_to(scratch).as_posix() for path in scratch.rglob("*") if path.is_file()
-    )
-    for path in (folder / name for name in names if name not in set(earlier)):
-        if os.path.lexists(path) or path.parent.is_symlink():
-            raise PoseError(f"{path} is not ours; move it away, or choose another folder")
-    _write_manifest(folder, sorted({*earlier, *names}))
-    for name in names:
+    paths = sorted(path for path in scratch.rglob("*") if path.is_file())
+    new = {path.relative_to(scratch).as_posix(): [content_hash(path)] for path in paths}
+    both = {name: earlier.get(name, []) + new.get(name, []) for name in {**earlier, **new}}
+    for name, contents in both.items():
+        _require_ours(folder / name, contents)
+    _write_manifest(folder, both)
+    for name in new:
         (folder / name).parent.mkdir(exist_ok=True)
         os.replace(scratch / name, folder / name)
-    for name in set(earlier) - set(names):
+    for name in earlier.keys() - new.keys():
         (folder / name).unlink(missing_ok=True)
-    _write_manifest(folder, names, made_from)
+    _write_manifest(folder, new, made_from)
 
 
-def _write_manifest(folder: Path, files: list[str], made_from: str = "unfinished") -> None:
+def _require_ours(path: Path, contents: list[str]) -> None:
+    """PoseError for a file that is there, but has none of the contents that we wrote."""
+    linked = path.is_symlink() or path.parent.is_symlink()
+    if linked or (path.exists() and content_hash(path) not in contents):
+        raise PoseError(
+            f"{path} is not ours, or was changed; move it away, or choose another folder"
+        )
+
+
+def _write_manifest(
+    folder: Path, files: dict[str, list[str]], made_from: str = "unfinished"
+) -> None:
     with atomic(folder / MANIFEST) as path:
         _write_json(path, {"rendering": made_from, "files": files})

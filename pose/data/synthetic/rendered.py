@@ -1,11 +1,12 @@
 """The folder of rendered people: its settings, and which of its files are ours.
 
-A list of the written files lies in the folder and marks it as ours. Only what stands there is ever
-replaced or removed; a folder with anything else in it is refused.
+A list of the written files lies in the folder and marks it as ours. Only what stands there, and is
+as it was written, is ever replaced or removed; a folder with anything else in it is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from pose.config import Frozen, Probability
-from pose.datasets.identity import digest
+from pose.datasets.identity import annotation_hashes, digest
 from pose.support.errors import PoseError
 from pose.support.fingerprint import code_of
 
@@ -56,15 +57,29 @@ def rendering(settings: SyntheticSettings) -> str:
     return digest([settings.model_dump(), code_of("pose.data.synthetic").fingerprint])
 
 
-def own_files(folder: Path) -> list[str]:
+def data_name(folder: Path, settings: SyntheticSettings) -> str:
+    """What names the people in ``folder``, rendered already or not yet: their :func:`rendering`.
+
+    Annotations that were edited since have the hash of their content.
+    """
+    if is_current(folder, settings):
+        written, hashes = own_files(folder), annotation_hashes("synthetic", folder)
+        if any(content not in written[name] for name, content in hashes.items()):
+            return digest(hashes)
+    return rendering(settings)
+
+
+def own_files(folder: Path) -> dict[str, list[str]]:
     """The files, below ``folder``, that an earlier rendering wrote; none for a new folder.
+
+    Each has the :func:`content_hash` with which it was written; two, where a rendering was killed.
 
     Raises PoseError for a folder that is not empty and does not say that it was rendered.
     """
     if not folder.is_dir():
         if folder.exists() or folder.is_symlink():
             raise PoseError(f"{folder}: not a folder; choose another for the rendered people")
-        return []
+        return {}
     manifest = _read(folder)
     if manifest is not None:
         return manifest["files"]
@@ -77,7 +92,12 @@ def own_files(folder: Path) -> list[str]:
             else f"{folder}: not empty, and not a folder of rendered people; nothing in it was"
             " touched; choose another folder for them (data_root, or --output)"
         )
-    return []
+    return {}
+
+
+def content_hash(path: Path) -> str:
+    """Eight hex digits of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
 
 
 def is_current(folder: Path, settings: SyntheticSettings) -> bool:
@@ -94,7 +114,8 @@ def _read(folder: Path) -> dict[str, Any] | None:
     """The list that a rendering left in ``folder``; None where there is none of ours."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        known = all(OURS.fullmatch(name) for name in manifest["files"])
-        return manifest if known and "rendering" in manifest else None
+        known = all(map(OURS.fullmatch, manifest["files"]))
+        ours = known and isinstance(manifest["files"], dict) and "rendering" in manifest
+        return manifest if ours else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
