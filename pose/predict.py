@@ -8,6 +8,7 @@ COCO results that name their image. The checkpoint is a file that pose.train or
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from pose.weights.file import load_weights
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels."""
+LONGEST_SIDE = 65_500  # of a JPEG
 
 
 class Crops(Dataset):
@@ -112,7 +114,12 @@ def read_photo(path: Path) -> np.ndarray:
         raise PoseError(f"image {path}: {error.strerror}") from None
     if len(data) > MAX_BYTES:
         raise PoseError(f"image {path}: more than {MAX_BYTES >> 30} GB are too many for an image")
-    decode_image(data, path)  # raises for what OpenCV would pass over
+    height, width, _ = decode_image(data, path).shape  # raises for what OpenCV would pass over
+    if max(height, width) > LONGEST_SIDE:
+        raise PoseError(
+            f"image {path}: {width} x {height} pixels, more than the {LONGEST_SIDE} on a side that"
+            " its drawing, a JPEG, may have; make it smaller"
+        )
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
 
 
@@ -221,6 +228,11 @@ def main(argv: list[str] | None = None) -> None:
         with writing(path):
             args.output_dir.mkdir(parents=True, exist_ok=True)
             path.exists()  # fails for a name that is too long
+    results_file = args.output_dir / "predictions.json"
+    inputs = {os.path.realpath(path) for path in (*args.images, args.boxes or "", args.checkpoint)}
+    for path in (*drawings.values(), results_file):
+        if os.path.realpath(path) in inputs:
+            raise PoseError(f"{path} is an input that would be replaced; give another --output-dir")
     photos = {path.name: read_photo(path) for path in args.images}
     boxes = read_boxes(args.boxes, photos) if args.boxes else {}
     model, experiment = load_checkpoint(args.checkpoint)
@@ -233,8 +245,8 @@ def main(argv: list[str] | None = None) -> None:
                 draw_skeleton(photo, np.reshape(result["keypoints"], (-1, 3)), keypoints)
         write_file(drawings[name], cv2.imencode(".jpg", photo)[1].tobytes())
     lines = "[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n"
-    write_file(args.output_dir / "predictions.json", lines)
-    print(f"{len(results)} people on {len(photos)} images: {args.output_dir}/predictions.json")
+    write_file(results_file, lines)
+    print(f"{len(results)} people on {len(photos)} images: {results_file}")
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:

@@ -169,3 +169,20 @@ def test_the_command_prints_an_experiment_that_the_others_read(capsys):
     resolved = read_experiment(capsys.readouterr().out)
     overrides = {"train": {"epochs": 3}, "test": {"flip": False}}
     assert resolved == experiment("hrnet-w32", "coco", (384, 288), overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["image.std=[0, 1, 1]", "image.mean=[.nan, 0, 0]", "train.lr=.inf", "target.sigma=.inf"],
+)
+def test_a_setting_that_makes_no_finite_numbers_is_named(setting):
+    with pytest.raises(SystemExit, match=f"^error: experiment: {setting.partition('=')[0]}"):
+        main(["eeffpose-p0-order1", "--set", setting])
+
+
+@pytest.mark.parametrize(
+    "value", ["[1,", "2020-13-45", "!!python/object:os.system x", "@", "[" * 999]
+)
+def test_a_value_that_is_no_yaml_is_one_line(value):
+    with pytest.raises(SystemExit, match=r"^error: --set train.epochs=[^\n]* is not valid YAML$"):
+        main(["eeffpose-p0-order1", "--set", f"train.epochs={value}"])

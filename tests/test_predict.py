@@ -178,3 +178,25 @@ def test_photos_have_any_name_that_the_system_allows(folder, tmp_path):
     with pytest.raises(SystemExit, match=r"^error: cannot write .*n_pose.jpg: File name too long"):
         command(tmp_path, f"{name}.jpg", f"{'n' * 251}.jpg", checkpoint=weights, output_dir="none")
     assert not os.listdir(tmp_path / "none")
+
+
+@pytest.mark.parametrize("photos", [("a.jpg", "a_pose.jpg"), ("predictions.json",)])
+def test_no_photo_is_replaced_by_a_drawing(photos, folder, tmp_path):
+    for name in photos:
+        (tmp_path / name).write_bytes((folder / "a.jpg").read_bytes())
+    with pytest.raises(SystemExit, match=f"{photos[-1]} is an input that would be replaced"):
+        command(folder, *(tmp_path / name for name in photos), output_dir=tmp_path)
+    assert (tmp_path / photos[-1]).read_bytes() == (folder / "a.jpg").read_bytes()
+
+
+def test_a_photo_longer_than_a_jpeg_can_be_is_one_line(tmp_path):
+    cv2.imwrite(str(tmp_path / "long.png"), np.zeros((1, 65_501), np.uint8))
+    with pytest.raises(PoseError, match=r"long\.png: 65501 x 1 pixels, more than the 65500"):
+        read_photo(tmp_path / "long.png")
+
+
+def test_joints_of_a_box_far_larger_than_its_photo_are_drawn():
+    image, joints = np.zeros((40, 60, 3), np.uint8), np.tile([20.0, 30.0, 1.0], (17, 1))
+    joints[::2, :2] = 4e11, -4e11
+    draw_skeleton(image, joints, COCO)
+    assert image.any()

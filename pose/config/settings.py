@@ -32,11 +32,12 @@ Protocol = Literal["released", "controlled", "paper"]
 Recipe = Literal["own", "common"]
 Numerics = Literal["reference", "fast"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 def _multiple_of_4(sides: tuple[int, int]) -> tuple[int, int]:
-    if any(side < 4 or side % 4 for side in sides):
-        raise ValueError("both sides must be multiples of 4")
+    if any(not 4 <= side <= 4096 or side % 4 for side in sides):
+        raise ValueError("both sides must be multiples of 4, up to 4096")
     return sides
 
 
@@ -46,7 +47,9 @@ InputSize = Annotated[tuple[int, int], AfterValidator(_multiple_of_4)]
 class Frozen(BaseModel):
     """A settings object: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class ModelOptions(Frozen):
@@ -77,7 +80,7 @@ class Image(Frozen):
     """Order of the channels."""
     mean: tuple[float, float, float]
     """Subtracted from pixel / 255."""
-    std: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
     """What the difference is divided by."""
 
 
@@ -223,7 +226,7 @@ class Experiment(Frozen):
     model: str
     dataset: Dataset
     input_size: InputSize
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
     protocol: str
     """The label of every result: the protocol, the recipe, and in brackets what was overridden."""
     recipe: Recipe

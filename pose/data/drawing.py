@@ -11,6 +11,7 @@ SIDES = {"left": "#ff7f0e", "right": "#00b7d4", "centre": "#ffffff"}
 FULL_SCORE = 0.4  # from here on a joint is drawn opaque
 FAINTEST = 0.15
 SHIFT = 4  # OpenCV draws at fractions of a pixel in fixed point
+FARTHEST = 2**30  # of its 32 bits; a joint that far away is not seen
 
 
 def joint_sides(keypoints: KeypointSet) -> list[str]:
@@ -49,7 +50,7 @@ def draw_skeleton(
     region = image[corner[1] : int(high[1]) + 3 * width, corner[0] : int(high[0]) + 3 * width]
     if not region.size:
         return
-    points = np.rint((joints[:, :2] - corner) * 2**SHIFT).astype(int)
+    points = np.rint((joints[:, :2] - corner) * 2**SHIFT).clip(-FARTHEST, FARTHEST).astype(int)
     opacity = opacities(joints[:, 2])
     paint, cover = region.copy(), np.zeros(region.shape[:2], np.uint8)
     for (a, b), side in zip(keypoints.skeleton, edge_sides(keypoints), strict=True):

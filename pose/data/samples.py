@@ -81,6 +81,10 @@ def open_split(
     detections only. ``input_size`` is (height, width). Raises PoseError for missing folders and
     malformed records.
     """
+    if split == "test-dev" and dataset != "coco":
+        raise PoseError(f"split test-dev is COCO's; {dataset} has none")
+    if detections is not None and dataset == "mpii":
+        raise PoseError(f"detections {detections}: MPII's persons have no detected boxes")
     root = Path(data_root)
     images = layout.images(dataset, root, split)
     annotations = layout.annotations(dataset, root, split)

@@ -77,7 +77,6 @@ class Category(TypedDict):
     """A category of a COCO file."""
 
     id: Id
-    name: NotRequired[Name]
 
 
 class ScoredImage(TypedDict):
@@ -136,7 +135,7 @@ class MpiiPerson(TypedDict):
 
     image: Name
     center: Point
-    scale: Positive
+    scale: Annotated[Positive, Field(le=1e6)]
     joints: Annotated[list[Point], OfMpii]
     joints_vis: Annotated[list[Flag], OfMpii]
 

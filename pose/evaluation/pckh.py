@@ -66,20 +66,38 @@ def read_ground_truth(path: Path) -> GroundTruth:
     return GroundTruth(joints.transpose(2, 0, 1) - 1, missing.T == 0, sizes)
 
 
-def read_predictions(path: Path) -> np.ndarray:
+def read_predictions(path: Path, persons: int | None = None) -> np.ndarray:
     """Joints (N, 16, 2), 0-based, of a pred.mat (1-based).
 
     It holds ``preds``, or ``pos_pred_src`` as MPII's own evaluation does: (N, 16, 2) as HRNet
-    writes it, (16, 2, N) as MPII does, or any other order of these axes; where two orders fit, in
-    this sequence. A third number of each joint, its score, is left out.
+    writes it, (16, 2, N) as MPII does, or any other order of these axes; where several fit, one of
+    so many ``persons`` comes first, then this sequence. A third number of each joint, its score,
+    is left out.
     """
     content = read_mat(path)
     name = "pos_pred_src" if "preds" not in content and "pos_pred_src" in content else "preds"
     array = np.atleast_3d(numbers(path, content, name))
-    for axes in ((0, 1, 2), (2, 0, 1), *permutations(range(3))):
-        if array.ndim == 3 and array.transpose(axes).shape[1:] in ((len(MPII), 2), (len(MPII), 3)):
-            return array.transpose(axes)[..., :2] - 1
-    raise PoseError(f"{path}: {name} has the shape {array.shape}, not persons x 16 x 2")
+    orders = ((0, 1, 2), (2, 0, 1), *permutations(range(3))) if array.ndim == 3 else ()
+    fitting = [array.transpose(axes) for axes in orders]
+    fitting = [a for a in fitting if a.shape[1:] in ((len(MPII), 2), (len(MPII), 3))]
+    if not fitting:
+        raise PoseError(f"{path}: {name} has the shape {array.shape}, not persons x 16 x 2")
+    return min(fitting, key=lambda joints: len(joints) != persons)[..., :2] - 1
+
+
+def differing_persons(path: Path, truth: GroundTruth, joints: Any, visible: Any) -> int:
+    """How many persons of valid.json have one of their ``visible`` (N, 16) joints elsewhere.
+
+    ``joints`` (N, 16, 2) 0-based. PoseError where the persons of ``path``, which ``truth`` was
+    read from, are others: not so many, or most joints of one are elsewhere.
+    """
+    if len(truth.joints) != len(joints):
+        raise PoseError(f"{path}: {len(truth.joints)} persons, but valid.json has {len(joints)}")
+    elsewhere = (np.abs(truth.joints - joints) > 0.5).any(axis=2) & (visible > 0)
+    count = elsewhere.sum(axis=1)
+    if strangers := int((count > visible.sum(axis=1) / 2).sum()):
+        raise PoseError(f"{path}: {strangers} persons are others than in valid.json")
+    return int((count > 0).sum())
 
 
 def from_rows(joints: np.ndarray, rows: np.ndarray, persons: int) -> np.ndarray:

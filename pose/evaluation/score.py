@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from pose.config import Experiment
+from pose.data.samples import Samples
 from pose.datasets.layout import ground_truth
 from pose.evaluation.coco import FAST, METRICS, Evaluator, Truth, evaluate
-from pose.evaluation.pckh import GroundTruth, from_rows, pckh, read_ground_truth
+from pose.evaluation.pckh import (
+    GroundTruth,
+    differing_persons,
+    from_rows,
+    pckh,
+    read_ground_truth,
+)
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import to_records
 
@@ -19,10 +26,13 @@ SCORE = {"coco": "AP", "synthetic": "AP", "mpii": "PCKh@0.5"}
 """The metric, by data set, that drives the learning rate and picks the best epoch."""
 
 
-def check_truth(experiment: Experiment, data_root: Path) -> None:
-    """Read what :func:`score` compares with: PoseError for what it would stumble over."""
+def check_truth(experiment: Experiment, data_root: Path, val: Samples) -> None:
+    """Read what :func:`score` compares ``val`` with: PoseError for what it would stumble over."""
     truth = ground_truth(experiment.dataset, data_root)
-    (_mpii_truth if experiment.dataset == "mpii" else _coco_scorer)(truth)
+    if experiment.dataset == "mpii":
+        differing_persons(truth, _mpii_truth(truth), val.joints, val.visible)
+    else:
+        _coco_scorer(truth)
 
 
 def score(experiment: Experiment, predictions: Predictions, data_root: Path) -> dict[str, Any]:

@@ -19,6 +19,30 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
+    def parse_known_args(self, *args, **kwargs) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's; but what an :func:`output_file` names may be no other option's file."""
+        options, rest = super().parse_known_args(*args, **kwargs)
+        files = [
+            (option, Path(file))
+            for option in self._actions
+            for file in _as_list(getattr(options, option.dest, None))
+            if isinstance(file, Path) or (isinstance(file, str) and os.path.isfile(file))
+        ]
+        for option, file in files:
+            if not getattr(option.type, "writes", False) or is_stream(file):
+                continue
+            place = os.path.realpath(file)
+            others = [other for other, path in files if os.path.realpath(path) == place]
+            others.remove(option)
+            if others:
+                name, other = ("/".join(o.option_strings) or o.dest for o in (option, others[0]))
+                self.error(f"argument {name}: {file} is also the file of {other}; name another")
+        return options, rest
+
+
+def _as_list(value: object) -> list:
+    return value if isinstance(value, list) else [value]
+
 
 def parser(module: str, description: str) -> Parser:
     """The command line of ``python -m module``, which its docstring describes."""
@@ -77,6 +101,7 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
         output_folder(Path(os.path.realpath(path)).parent)
         return path
 
+    read.writes = True
     return read
 
 

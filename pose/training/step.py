@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pose.config import Experiment
+from pose.support.errors import PoseError
 from pose.targets.heatmap import normalise
 from pose.targets.losses import LOSSES
 
@@ -29,6 +30,12 @@ def batch_loss(
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         outputs = model(images)
     outputs = outputs if isinstance(outputs, list) else [outputs]
+    if outputs[-1].shape[-2:] != experiment.heatmap_size:
+        height, width = outputs[-1].shape[-2:]
+        raise PoseError(
+            f"target.stride {experiment.target.stride} does not fit {experiment.model}, whose heat"
+            f" maps are {height} x {width} at this input; leave it as the protocol has it"
+        )
     loss = LOSSES[experiment.train.loss]
     return loss(
         [output.float() for output in outputs],
