@@ -57,7 +57,7 @@ def evaluate_pckh(args: argparse.Namespace) -> dict[str, Any]:
         persons = len(truth.joints)
         joints = pckh.from_rows(raw.keypoints[..., :2], raw.person_ids, persons)
     else:
-        joints = pckh.read_predictions(args.predictions)
+        joints = pckh.read_predictions(args.predictions, len(truth.joints))
     metrics = pckh.pckh(joints, truth)
     if args.per_person:
         per_person.write_persons(per_person.mpii_persons(joints, truth), args.per_person)
@@ -129,10 +129,10 @@ def main(argv: list[str] | None = None) -> None:
     suffixes = (".npz", *args.suffixes)
     if args.predictions.suffix not in suffixes:
         raise PoseError(f"predictions {args.predictions}: not a {' or '.join(suffixes)} file")
-    metrics = dict(args.label) | args.evaluate(args)
-    origin = metrics.get("made_from", {"code": {}})
+    metrics = args.evaluate(args)
+    origin = metrics.setdefault("made_from", {"code": {}})
     origin["code"]["evaluate"] = code_of("pose.evaluate", dataset=args.dataset).fingerprint
-    metrics["made_from"] = origin
+    metrics = dict(args.label) | metrics
     text = json.dumps(metrics)
     if args.output:
         write_file(args.output, text + "\n")

@@ -20,7 +20,10 @@ def overrides(texts: list[str]) -> dict[str, dict[str, Any]]:
         part, dot, name = key.partition(".")
         if not (equals and dot):
             raise PoseError(f"--set {text}: give PART.SETTING=VALUE, such as train.epochs=3")
-        parts.setdefault(part, {})[name] = yaml.safe_load(value)
+        try:
+            parts.setdefault(part, {})[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise PoseError(f"--set {text[:200]}: the value is not valid YAML") from None
     return parts
 
 
@@ -33,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--protocol", default="released")
     parser.add_argument("--recipe", choices=("own", "common"), default="own")
     parser.add_argument("--numerics", choices=("reference", "fast"), help="default: the protocol's")
-    parser.add_argument("--seed", type=cli.whole(0, 2**63 - 1), default=0)
+    parser.add_argument("--seed", type=cli.whole(0, 2**32 - 1), default=0)
     parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE")
     args = parser.parse_args(argv)
     try:

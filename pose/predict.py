@@ -41,6 +41,7 @@ from pose.weights.file import load_weights
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels."""
+LONGEST_SIDE = 65_500  # of a JPEG
 
 
 class Crops(Dataset):
@@ -113,7 +114,12 @@ def read_photo(path: Path) -> np.ndarray:
         raise PoseError(f"image {path}: {error.strerror}") from None
     if len(data) > MAX_BYTES:
         raise PoseError(f"image {path}: more than {MAX_BYTES >> 30} GB are too many for an image")
-    decode_image(data, path)  # raises for what OpenCV would pass over
+    height, width, _ = decode_image(data, path).shape  # raises for what OpenCV would pass over
+    if max(height, width) > LONGEST_SIDE:
+        raise PoseError(
+            f"image {path}: {width} x {height} pixels, more than the {LONGEST_SIDE} on a side that"
+            " its drawing, a JPEG, may have; make it smaller"
+        )
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
 
 

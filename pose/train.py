@@ -58,7 +58,7 @@ def train(
     with faults_in_one_line(experiment.train.batch_size), run_lock(run_dir, wait):
         train_set = open_split(experiment.dataset, data_root, "train", experiment.input_size)
         val_set = open_split(experiment.dataset, data_root, "val", experiment.input_size)
-        check_truth(experiment, data_root)
+        check_truth(experiment, data_root, val_set)
         dataset = PoseDataset(
             train_set, experiment.input_size, experiment.augmentation, experiment.seed
         )

@@ -60,6 +60,28 @@ def test_options_in_range_are_taken(parser, tmp_path):
     assert parser.parse_args(["--output", f"{tmp_path}/pipe"]).output == tmp_path / "pipe"
 
 
+def test_an_output_is_never_another_options_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("in.json").write_text("the user's")
+    os.symlink("in.json", "link.json")
+    parser = cli.parser("pose.x", "Does x.")
+    parser.add_argument("inputs", nargs="*", type=Path)
+    parser.add_argument("--experiment")
+    parser.add_argument("--output", type=cli.output_file())
+    parser.add_argument("--log", type=cli.output_file())
+    parser.parse_args(["in.json", "in.json", "--output", "out.json", "--log", "log.json"])
+    parser.parse_args(["--output", "/dev/stdout", "--log", "/dev/stdout"])
+    for words in (
+        "x in.json --output in.json",
+        "--experiment in.json --output link.json",
+        "--log new/../out.json --output out.json",
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words.split())
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1 and "are the same file" in message
+
+
 def fails_with(error: BaseException):
     @command
     def main() -> None:

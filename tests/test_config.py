@@ -190,3 +190,20 @@ def test_from_its_second_version_on_a_protocol_s_label_tells_it(monkeypatch):
     changed = protocols() | {"released": protocols()["released"] | {"versions": ["a", "b"]}}
     monkeypatch.setattr("pose.config.presets.protocols", lambda: changed)
     assert experiment("hrnet-w32", "coco", (256, 192)).protocol == "released v2, hrnet recipe"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["image.std=[0, 1, 1]", "image.mean=[.nan, 0, 0]", "train.lr=.inf", "target.sigma=.inf"],
+)
+def test_a_setting_that_makes_no_finite_numbers_is_named(setting):
+    with pytest.raises(SystemExit, match=f"^error: experiment: {setting.partition('=')[0]}"):
+        main(["eeffpose-p0-order1", "--set", setting])
+
+
+@pytest.mark.parametrize(
+    "value", ["[1,", "2020-13-45", "!!python/object:os.system x", "@", "[" * 999]
+)
+def test_a_value_that_is_no_yaml_is_one_line(value):
+    with pytest.raises(SystemExit, match=r"^error: --set train.epochs=[^\n]* is not valid YAML$"):
+        main(["eeffpose-p0-order1", "--set", f"train.epochs={value}"])

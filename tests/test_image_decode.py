@@ -137,8 +137,11 @@ def test_another_format_is_named(word):
 @settings(max_examples=60, deadline=None, database=None)
 @given(
     st.sampled_from([WHOLE, PROGRESSIVE, PNG, TIFF, encoded("GIF"), encoded("WEBP")]),
-    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
-    st.floats(0, 1),
+    st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True, allow_subnormal=False), st.integers(0, 255)),
+        max_size=4,
+    ),
+    st.floats(0, 1, allow_subnormal=False),
 )
 def test_any_damage_gives_an_image_or_one_line(data, changes, part):
     content = bytearray(data[: int(len(data) * max(part, 0.01))])
@@ -157,3 +160,10 @@ def test_the_orientation_of_exif_is_read_from_each_format(kind):
     exif[0x0112] = 6
     assert orientation(encoded(kind, exif=exif)) == 6
     assert orientation(encoded(kind)) == 1
+
+
+@pytest.mark.parametrize("data", [PNG[:-1], png(9, 9)[:-12], png(50, 50)], ids=len)
+def test_a_damaged_png_is_told_once(data, capfd):
+    with pytest.raises(PoseError, match="damaged PNG"):
+        decode_image(data, "x.png")
+    assert capfd.readouterr().err == ""

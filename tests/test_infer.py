@@ -234,6 +234,24 @@ def test_damaged_predictions_are_named_with_the_remedy(samples, tmp_path, damage
         Predictions.load(path)
 
 
+@pytest.mark.parametrize("about", ["[]", '{"made_from": 3}', '{"made_from": {}}'])
+def test_predictions_that_do_not_tell_how_they_were_made_are_refused(about, samples, tmp_path):
+    path = tmp_path / "raw.npz"
+    found = predict(TinyNet(), samples, settings(), CPU)
+    replace(found, about=json.loads(about)).save(path)
+    with pytest.raises(PoseError, match=r"does not tell how they were made; run pose\.infer again"):
+        Predictions.load(path)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04.", b"{}", b"text"])
+def test_no_line_about_predictions_advises_to_load_them_unsafely(content, tmp_path):
+    path = tmp_path / "raw.npz"
+    path.write_bytes(content)
+    with pytest.raises(PoseError, match=r"not a file of pose\.infer.*no \.npz file") as error:
+        Predictions.load(path)
+    assert "pickle" not in str(error.value)
+
+
 def test_predictions_of_a_wrong_type_are_refused(samples, tmp_path):
     path = tmp_path / "raw.npz"
     found = predict(TinyNet(), samples, settings(), CPU)

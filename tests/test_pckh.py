@@ -10,7 +10,7 @@ from scipy.sparse import csc_array
 
 from pose.config import experiment
 from pose.data.samples import open_split
-from pose.datasets.mpii import MPII, read_ground_truth
+from pose.datasets.mpii import MPII, differing_persons, read_ground_truth
 from pose.evaluate import main
 from pose.evaluation.pckh import pckh, read_predictions
 from pose.evaluation.predictions import Predictions
@@ -126,6 +126,7 @@ def small(tmp_path):
         ({"jnt_missing": np.ones((16, 5))}, "no joint of any person is annotated"),
         ({"headboxes_src": np.ones((2, 2, 5))}, "the head box of person 0 has no size"),
         ({"headboxes_src": np.full((2, 2, 5), np.nan)}, r"headboxes_src\[0, 0, 0\] is nan"),
+        ({"headboxes_src": np.full((2, 2, 5), 1e300)}, r"headboxes_src\[0, 0, 0\] is 1e\+300"),
         ({"headboxes_src": np.ones((2, 2, 4))}, "headboxes_src has the shape"),
         ({"pos_gt_src": np.ones((17, 2, 5))}, "pos_gt_src has the shape"),
     ],
@@ -212,3 +213,24 @@ def test_a_training_on_mpii_is_scored_by_the_same_number(test_data, tmp_path):
     metrics = score(settings, Predictions.load(tmp_path / "pred.npz"), root)
     assert metrics == {"PCKh@0.5": pckh(joints, truth)["PCKh@0.5"]}
     assert 50 < metrics["PCKh@0.5"] < 90
+
+
+@pytest.mark.parametrize("persons", [2, 3, 5])
+def test_persons_first_or_last_the_number_of_persons_decides(persons, tmp_path):
+    joints = np.random.default_rng(0).uniform(9, 99, (persons, 16, 2))
+    savemat(tmp_path / "pred.mat", {"preds": joints.transpose(1, 0, 2)})
+    if persons == 2:  # both axes of two may be the persons; MPII's own order wins
+        joints = joints.transpose(2, 1, 0)
+    np.testing.assert_allclose(read_predictions(tmp_path / "pred.mat", persons), joints - 1)
+
+
+def test_a_validation_set_of_other_persons_than_the_truth_is_refused_before_training(small):
+    path = small()
+    truth = read_ground_truth(path)
+    joints, visible = truth.joints.copy(), truth.visible.astype(float)
+    joints[3, :5] += 9
+    assert differing_persons(path, truth, joints, visible) == 1
+    with pytest.raises(PoseError, match=r"2 persons are others than in valid\.json"):
+        differing_persons(path, truth, joints[[1, 0, 2, 3, 4]], visible)
+    with pytest.raises(PoseError, match=r"5 persons, but valid\.json has 4"):
+        differing_persons(path, truth, joints[:4], visible[:4])

@@ -217,3 +217,9 @@ def test_joints_far_outside_the_image_are_drawn_as_far_as_it_goes():
     joints = np.column_stack([*np.linspace([-1e11] * 2, [1e11] * 2, 17).T, np.ones(17)])
     draw_skeleton(image, joints, COCO)
     assert (image != 128).any()
+
+
+def test_a_photo_longer_than_a_jpeg_can_be_is_one_line(tmp_path):
+    cv2.imwrite(str(tmp_path / "long.png"), np.zeros((1, 65_501), np.uint8))
+    with pytest.raises(PoseError, match=r"long\.png: 65501 x 1 pixels, more than the 65500"):
+        read_photo(tmp_path / "long.png")

@@ -191,6 +191,16 @@ def test_the_category_person_must_be_1(categories, write, tmp_path):
         load_persons(coco.DATASET, path, tmp_path, SIZE)
 
 
+def test_names_of_other_categories_are_free(write, tmp_path):
+    path = write({})
+    categories = [{"id": 1, "name": "person"}, {"id": 2, "name": None}, {"id": 3, "name": ""}]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"categories": categories}))
+    assert load_persons(coco.DATASET, path, tmp_path, SIZE).person_ids.tolist() == [7]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"categories": categories * 2}))
+    with pytest.raises(PoseError, match="category id 1 stands twice"):
+        load_persons(coco.DATASET, path, tmp_path, SIZE)
+
+
 @pytest.mark.parametrize("number", [0, -5, 2**62])
 def test_ids_are_any_numbers_of_64_bits(number, tmp_path):
     images = [{"id": number, "file_name": "a.jpg", "width": 100.0, "height": 80}]
@@ -406,3 +416,10 @@ def test_a_cache_that_cannot_be_written_stops_nobody(write, tmp_path, caching, c
     caching.parent.write_text("a file where a folder is wanted")
     assert len(load_persons(coco.DATASET, write({}), tmp_path, SIZE)) == 1
     assert "annotations are not cached: " in capsys.readouterr().err
+
+
+def test_only_coco_has_detections_and_a_test_split(tmp_path):
+    with pytest.raises(PoseError, match="mpii has no split 'test-dev'"):
+        open_split("mpii", tmp_path, "test-dev", (256, 192))
+    with pytest.raises(PoseError, match="MPII's persons have no detected boxes"):
+        open_split("mpii", tmp_path, "val", (256, 192), tmp_path / "boxes.json")

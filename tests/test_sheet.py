@@ -78,3 +78,12 @@ def test_no_more_persons_than_there_are(root):
     with pytest.raises(PoseError, match="--samples"):
         sheet.contact_sheet(EXPERIMENT, root, samples=0)
     assert sheet.contact_sheet(EXPERIMENT, root, samples=1).ndim == 3
+
+
+@pytest.mark.parametrize("kind", [".pbm", ".xyz"])
+def test_a_format_that_cannot_hold_a_sheet_is_one_line(kind, root, tmp_path):
+    path = tmp_path / f"sheet{kind}"
+    words = ["--experiment", EXPERIMENT.model_dump_json(), "--data-root", str(root)]
+    with pytest.raises(SystemExit, match=f"{kind}.*use .png"):
+        sheet.main([*words, "--output", str(path), "--samples", "1"])
+    assert not path.exists()

@@ -65,7 +65,7 @@ def test_what_the_server_would_refuse_is_named(predicted):
     with pytest.raises(SystemExit, match="name 'my net'"):
         submit(predicted, name="my net")
     (predicted / "image_info.json").write_text('{"images": [{"id": 1}]}')
-    with pytest.raises(SystemExit, match="image 581918 is not in"):
+    with pytest.raises(SystemExit, match=r"^error: predictions: image 581918 is not in"):
         submit(predicted)
     assert not list((predicted / "submission").glob("*"))
     (predicted / "image_info.json").write_text("[]")

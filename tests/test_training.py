@@ -22,6 +22,7 @@ from pose.train import train
 from pose.training import checkpoint
 from pose.training.monitor import span
 from pose.training.schedule import Schedule
+from pose.training.step import batch_loss
 from pose.training.trainer import Trainer
 from pose.weights.about import read_about
 
@@ -267,3 +268,13 @@ def test_a_schedule_resumes_where_it_was():
         plan.after_epoch(score)
         resumed.after_epoch(score)
     assert plan.rate == resumed.rate == pytest.approx(3e-4)
+
+
+def test_a_stride_that_is_not_the_models_is_refused_at_the_first_step():
+    settings = small_experiment()
+    other = settings.model_copy(update={"target": settings.target.model_copy(update={"stride": 8})})
+    height, width = settings.input_size
+    batch = {"image": torch.zeros(1, height, width, 3, dtype=torch.uint8)}
+    net = nn.AvgPool2d(4)
+    with pytest.raises(PoseError, match=r"target\.stride 8: .* gives heat maps of 16x12 .* set 4"):
+        batch_loss(net, batch, other, 0, CPU)

@@ -14,6 +14,7 @@ from scipy.io import loadmat, savemat
 
 from pose.config import experiment
 from pose.data import verify
+from pose.data.samples import open_split
 from pose.data.verify import main
 from pose.datasets import coco as coco_dataset
 from pose.evaluation.score import check_truth
@@ -122,7 +123,8 @@ def test_what_only_the_score_needs_is_asked_for_before_a_training(run, coco, lac
     (problem,) = report["problems"]
     assert status == 1 and str(path) in problem and f"'{lacking}'" in problem
     with pytest.raises(PoseError, match=f"'{lacking}'"):
-        check_truth(experiment("eeffpose-p0-order8", "coco", (256, 192)), coco)
+        chosen = experiment("eeffpose-p0-order8", "coco", (256, 192))
+        check_truth(chosen, coco, open_split("coco", coco, "val", (256, 192)))
 
 
 def test_detections_are_counted(run, coco, monkeypatch):

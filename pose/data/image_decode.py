@@ -24,6 +24,7 @@ JPEG = b"\xff\xd8"
 MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # of a segment, or of the image's end
 START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 TRUNCATED = "truncated JPEG; fetch it again"
+PNG_END = b"IEND\xaeB`\x82"
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 
 cv2.setNumThreads(0)  # the loader's processes are the parallelism
@@ -151,7 +152,10 @@ def _format(data: bytes) -> str:
     try:
         if picture.format == "PNG":
             picture.verify()  # its checksums
-        elif picture.format in ("TIFF", "JPEG"):
+            if PNG_END not in data:
+                raise ValueError("it has no end")
+            picture = Image.open(io.BytesIO(data))
+        if picture.format in ("PNG", "TIFF", "JPEG"):
             picture.load()
     except Exception as error:
         raise ValueError(f"damaged {picture.format} ({error}); fetch it again") from None

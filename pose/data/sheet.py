@@ -127,7 +127,12 @@ def main(argv: list[str] | None = None) -> None:
     if not cv2.haveImageWriter(f"sheet{kind}"):
         raise PoseError(f"{args.output}: cannot be written as an image; use .png or .jpg")
     sheet = contact_sheet(experiment, args.data_root, args.split, args.samples, args.epoch)
-    write_file(args.output, cv2.imencode(kind, sheet)[1].tobytes())
+    written, image = cv2.imencode(kind, sheet)
+    if not written:
+        raise PoseError(
+            f"{args.output}: {kind} cannot hold the sheet; use .png, or fewer --samples"
+        )
+    write_file(args.output, image.tobytes())
 
 
 if __name__ == "__main__":

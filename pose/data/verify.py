@@ -22,6 +22,7 @@ from pose.data.images import check_size, image_paths, read_bytes
 from pose.data.obtain.sources import DETECTED, Source, sources
 from pose.data.samples import Samples, open_split
 from pose.datasets import dataset_of
+from pose.datasets.mpii import differing_persons
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.progress import progress_bar
@@ -140,7 +141,7 @@ def _ground_truth(dataset: str, root: Path, report: dict[str, Any]) -> None:
 
     Where the ground truth is a file of its own, it must be of the same persons, in their order.
     """
-    chosen, problems = dataset_of(dataset), report["problems"]
+    chosen = dataset_of(dataset)
     path, annotations = chosen.ground_truth(root), chosen.annotations(root, "val")
     if path == annotations and "val" not in report["splits"]:
         return  # what is wrong with the file has been said
@@ -148,18 +149,12 @@ def _ground_truth(dataset: str, root: Path, report: dict[str, Any]) -> None:
         truth = chosen.read_truth(path)
         if path == annotations:
             return
-        truth, samples = truth.joints, open_split(dataset, root, "val", ANY_SIZE)
+        samples = open_split(dataset, root, "val", ANY_SIZE)
+        differ = differing_persons(path, truth, samples.joints, samples.visible)
     except PoseError as error:
-        problems.append(str(error))
+        report["problems"].append(str(error))
         return
-    if len(truth) != len(samples):
-        problems.append(f"{path}: {len(truth)} persons, but {annotations.name} has {len(samples)}")
-        return
-    differ = np.abs(truth - samples.joints) > 0.5
-    differ = (differ.any(axis=2) & (samples.visible > 0)).sum(axis=1)
-    report["ground_truth"] = {"persons": len(truth), "persons_that_differ": int((differ > 0).sum())}
-    if strangers := int((differ > samples.visible.sum(axis=1) / 2).sum()):
-        problems.append(f"{path}: {strangers} persons are others than in {annotations.name}")
+    report["ground_truth"] = {"persons": len(samples), "persons_that_differ": differ}
 
 
 def _detections(root: Path, source: Source, report: dict[str, Any]) -> None:

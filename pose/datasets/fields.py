@@ -89,7 +89,6 @@ class Category(TypedDict):
     """A category of a COCO file."""
 
     id: Id
-    name: NotRequired[Name]
 
 
 class ScoredImage(TypedDict):

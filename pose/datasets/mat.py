@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pose.datasets.fields import LIMIT
 from pose.support.errors import PoseError
 from pose.support.packages import package
 
@@ -38,12 +39,15 @@ def variable(path: Path, content: dict[str, Any], name: str) -> Any:
 
 
 def numbers(path: Path, content: dict[str, Any], name: str) -> np.ndarray:
-    """A variable that is a dense array of real, finite numbers, as float64."""
+    """A variable that is a dense array of real numbers within :data:`LIMIT`, as float64."""
     value = variable(path, content, name)
     kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "uif":
         raise PoseError(f"{path}: {name} is not a dense array of real numbers but {kind}")
-    if not np.isfinite(value).all():
-        place = tuple(np.argwhere(~np.isfinite(value))[0].tolist())
-        raise PoseError(f"{path}: {name}{list(place)} is {value[place]}, not a finite number")
-    return value.astype(float)
+    value = value.astype(float)
+    sound = np.abs(value) <= LIMIT  # NaN is not
+    if not sound.all():
+        place = tuple(np.argwhere(~sound)[0].tolist())
+        kind = f"{name}{list(place)} is {value[place]:g}, not a finite number up to {LIMIT:g}"
+        raise PoseError(f"{path}: {kind}")
+    return value

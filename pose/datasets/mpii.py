@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -46,7 +46,7 @@ class Person(TypedDict):
 
     image: Name
     center: Point
-    scale: Positive
+    scale: Annotated[Positive, Field(le=1e6)]
     joints: Annotated[list[Point], OfMpii]
     joints_vis: Annotated[list[Flag], OfMpii]
 
@@ -87,6 +87,21 @@ def read_ground_truth(path: Path) -> GroundTruth:
     if not sizes.all():
         raise PoseError(f"{path}: the head box of person {np.argmin(sizes)} has no size")
     return GroundTruth(joints.transpose(2, 0, 1) - 1, missing.T == 0, sizes)
+
+
+def differing_persons(path: Path, truth: GroundTruth, joints: Any, visible: Any) -> int:
+    """How many persons of valid.json have one of their ``visible`` (N, 16) joints elsewhere.
+
+    ``joints`` (N, 16, 2) 0-based. PoseError where the persons of ``path``, which ``truth`` was
+    read from, are others: not so many, or most joints of one are elsewhere.
+    """
+    if len(truth.joints) != len(joints):
+        raise PoseError(f"{path}: {len(truth.joints)} persons, but valid.json has {len(joints)}")
+    elsewhere = (np.abs(truth.joints - joints) > 0.5).any(axis=2) & (visible > 0)
+    count = elsewhere.sum(axis=1)
+    if strangers := int((count > visible.sum(axis=1) / 2).sum()):
+        raise PoseError(f"{path}: {strangers} persons are others than in valid.json")
+    return int((count > 0).sum())
 
 
 class Mpii(Dataset):

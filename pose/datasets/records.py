@@ -124,6 +124,7 @@ def annotated(
     """
     if content.get("categories"):
         categories = checked(path, content["categories"], Category, where=" of 'categories'")
+        _no_duplicate(path, "category id", [category["id"] for category in categories])
         names = {category["id"]: category.get("name") for category in categories}
         if PERSON not in names or (names[PERSON] != "person" and "person" in names.values()):
             known = reprlib.repr(names)

@@ -24,20 +24,23 @@ PARTS = {
 }
 
 
-def read_predictions(path: Path) -> np.ndarray:
+def read_predictions(path: Path, persons: int | None = None) -> np.ndarray:
     """Joints (N, 16, 2), 0-based, of a pred.mat (1-based).
 
     It holds ``preds``, or ``pos_pred_src`` as MPII's own evaluation does: (N, 16, 2) as HRNet
-    writes it, (16, 2, N) as MPII does, or any other order of these axes; where two orders fit, in
-    this sequence. A third number of each joint, its score, is left out.
+    writes it, (16, 2, N) as MPII does, or any other order of these axes; where several fit, one of
+    so many ``persons`` comes first, then this sequence. A third number of each joint, its score,
+    is left out.
     """
     content = read_mat(path)
     name = "pos_pred_src" if "preds" not in content and "pos_pred_src" in content else "preds"
     array = np.atleast_3d(numbers(path, content, name))
-    for axes in ((0, 1, 2), (2, 0, 1), *permutations(range(3))):
-        if array.ndim == 3 and array.transpose(axes).shape[1:] in ((len(MPII), 2), (len(MPII), 3)):
-            return array.transpose(axes)[..., :2] - 1
-    raise PoseError(f"{path}: {name} has the shape {array.shape}, not persons x 16 x 2")
+    orders = ((0, 1, 2), (2, 0, 1), *permutations(range(3))) if array.ndim == 3 else ()
+    fitting = [array.transpose(axes) for axes in orders]
+    fitting = [a for a in fitting if a.shape[1:] in ((len(MPII), 2), (len(MPII), 3))]
+    if not fitting:
+        raise PoseError(f"{path}: {name} has the shape {array.shape}, not persons x 16 x 2")
+    return min(fitting, key=lambda joints: len(joints) != persons)[..., :2] - 1
 
 
 def from_rows(joints: np.ndarray, rows: np.ndarray, persons: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,18 @@ class Predictions:
         except FileNotFoundError:
             raise PoseError(f"predictions {path}: no such file; run pose.infer first") from None
         except Exception as error:  # a torn or foreign file shows itself in many exception types
+            # numpy takes any bytes for a pickle, and advises to load it unsafely.
+            reason = "no .npz file" if "pickle" in str(error) else error
             raise PoseError(
-                f"predictions {path}: not a file of pose.infer, or a damaged one ({error});"
+                f"predictions {path}: not a file of pose.infer, or a damaged one ({reason});"
                 " run it again"
             ) from None
-        if not isinstance(about, dict):
-            raise PoseError(f"predictions {path}: {about!r} does not tell how they were made")
+        origin = about.get("made_from", {"code": {}}) if isinstance(about, dict) else None
+        if not isinstance(origin, dict) or not isinstance(origin.get("code"), dict):
+            raise PoseError(
+                f"predictions {path}: {reprlib.repr(about)} does not tell how they were made;"
+                " run pose.infer again"
+            )
         _check(content, path)
         return cls(**content, about=about)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pose.config import Experiment, Testing
+from pose.data.samples import Samples
 from pose.datasets import dataset_of
 from pose.datasets.coco_format import Truth
-from pose.datasets.mpii import GroundTruth
+from pose.datasets.mpii import GroundTruth, differing_persons
 from pose.evaluation.coco import FAST, METRICS, Evaluator, evaluate
 from pose.evaluation.pckh import from_rows, pckh
 from pose.evaluation.predictions import Predictions
@@ -21,9 +22,13 @@ from pose.evaluation.results import to_records
 Scorer = Callable[[Predictions, Testing], dict[str, Any]]
 
 
-def check_truth(experiment: Experiment, data_root: Path) -> None:
-    """Read what :func:`score` compares with: PoseError for what it would stumble over."""
+def check_truth(experiment: Experiment, data_root: Path, val: Samples) -> None:
+    """Read what :func:`score` compares ``val`` with: PoseError for what it would stumble over."""
     _scorer(experiment.dataset, data_root)
+    chosen = dataset_of(experiment.dataset)
+    path = chosen.ground_truth(data_root)
+    if path != chosen.annotations(data_root, "val"):
+        differing_persons(path, chosen.read_truth(path), val.joints, val.visible)
 
 
 def score(experiment: Experiment, predictions: Predictions, data_root: Path) -> dict[str, Any]:

@@ -48,6 +48,8 @@ def write_archive(
         result | {"keypoints": [round(number, DECIMALS) for number in result["keypoints"]]}
         for result in best_of_each_image(results)
     ]
+    if strangers := {result["image_id"] for result in rounded} - image_ids:
+        raise PoseError(f"predictions: image {min(strangers)} is not in the image info")
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(rounded, separators=(",", ":")))
         read_results(temporary, image_ids, COCO)
