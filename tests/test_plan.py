@@ -18,7 +18,7 @@ from pose.support.errors import PoseError
 from pose.support.fingerprint import code_of
 from workflow import document
 from workflow.plan import Plan
-from workflow.settings import read
+from workflow.settings import read, require_single_keys
 
 ROOT = Path(__file__).parent.parent
 RUN = "eeffpose-p0-order1"
@@ -132,6 +132,15 @@ def test_a_files_values_are_taken_as_they_stand(monkeypatch):
     assert (block.data_root, block.name) == ("data/coco #2", "007")
     (block,) = read(config("coco_mini") | {"data_root": "~/coco"})
     assert block.data_root == "/home/somebody/coco"
+
+
+def test_a_key_that_stands_twice_in_a_config_is_named(tmp_path):
+    for name in ("config", "paper", "miniature"):
+        require_single_keys(ROOT / f"config/{name}.yaml")
+    file = tmp_path / "twice.yaml"
+    file.write_text("seeds: [0]\nruns:\n  - {input: [64, 48], input: [64, 64]}\n")
+    with pytest.raises(PoseError, match=r"twice\.yaml: key 'input' stands twice"):
+        require_single_keys(file)
 
 
 def test_the_command_lines_text_is_typed_by_its_key():
@@ -263,6 +272,11 @@ def test_a_detectors_boxes_that_are_not_there_are_named_before_a_training(checko
     Path("data/coco_mini/val2017").mkdir()
     with pytest.raises(SystemExit, match=r"^error: detections .*boxes.json: no such file; put"):
         plan("coco_mini", "detections=boxes.json").start([])
+
+
+def test_a_name_that_no_system_takes_is_one_line(checkout):
+    with pytest.raises(SystemExit, match=r"^error: .*File name too long"):
+        plan("config", f"data_root={'x' * 300}").check([])
 
 
 def test_the_page_and_the_schema_of_the_settings_are_up_to_date_and_take_every_config():

@@ -242,7 +242,7 @@ class Plan:
         if self._stale is None:
             try:
                 self._stale = self._check(self._trainings(targets))
-            except PoseError as error:
+            except (PoseError, OSError) as error:  # a folder may be unreadable, its name too long
                 stop(error)
         return self._stale
 
