@@ -25,8 +25,9 @@ PARTIAL = re.compile(
     r"\.(checkpoint-\d{9}|best|training|performance|run)\.[0-9a-f]{8}\.(pt|safetensors|jsonl?)"
 )
 """The names under which :func:`pose.support.files.atomic` writes the files of a run folder."""
-KEYS = {"identity", "codes", "versions", "position", "history", "best"}
-KEYS |= {"model", "optimizer", "scaler", "schedule"}
+KINDS = {"best": float | int, "codes": list, "history": list}
+KINDS |= dict.fromkeys(("identity", "versions", "position"), dict)
+KINDS |= dict.fromkeys(("model", "optimizer", "scaler", "schedule"), dict)
 
 
 def save(run_dir: Path, step: int, state: dict[str, Any]) -> Path:
@@ -94,9 +95,10 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         if out_of_memory(error):
             raise
         raise _foreign(path, str(error).partition("\n")[0]) from None
-    missing = KEYS - state.keys() if isinstance(state, dict) else KEYS
-    if missing:
-        raise _foreign(path, f"no {min(missing)} in it")
+    told = state if isinstance(state, dict) else {}
+    for key, kind in KINDS.items():
+        if not isinstance(told.get(key), kind):
+            raise _foreign(path, f"no {key} in it")
     return state
 
 
