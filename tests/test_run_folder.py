@@ -104,7 +104,7 @@ def test_a_checkpoint_with_something_else_under_a_key_is_named(data_root, run_di
 def test_a_checkpoint_that_other_code_cannot_take_is_named(data_root, run_dir, key):
     path = checkpoint.newest_first(run_dir)[0]
     torch.save(torch.load(path, weights_only=True) | {key: {}}, path)
-    with pytest.raises(PoseError, match=r"does not fit the present code: .*; choose another folder"):
+    with pytest.raises(PoseError, match=r"does not fit the present code: .*; choose another"):
         tiny_trainer(data_root, run_dir).run()
 
 
