@@ -224,6 +224,16 @@ def test_a_training_whose_code_has_changed_is_asked_about_by_run_epochs_and_file
     assert plan("coco_mini").check(["coco_data"]) == set()  # nothing is asked where it is not used
 
 
+@pytest.mark.parametrize(
+    "target", ["table1", "figure1", "TABLES/table1.csv", "FIGURES/figure8.svg"]
+)
+def test_a_table_or_figure_alone_asks_about_changed_code_too(checkout, target):
+    Trained(code="aaaaaaaa", files={"pose/train.py": "00000000"})
+    target = re.sub("^[A-Z]+", lambda folder: f"results/coco_mini/{folder[0].lower()}", target)
+    with pytest.raises(SystemExit, match="the code has changed"):
+        plan("coco_mini").check([target])
+
+
 def test_a_kept_training_counts_as_current_and_is_not_asked_about_again(checkout):
     trained = Trained("aaaaaaaa")
     trained.evaluated()
