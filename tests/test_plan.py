@@ -18,7 +18,7 @@ from pose.support.errors import PoseError
 from pose.support.fingerprint import code_of
 from workflow import document
 from workflow.plan import Plan
-from workflow.settings import read
+from workflow.settings import read, require_single_keys
 
 ROOT = Path(__file__).parent.parent
 RUN = "eeffpose-p0-order1"
@@ -140,6 +140,15 @@ def test_a_files_values_are_taken_as_they_stand(monkeypatch):
     assert block.data_root == "/home/somebody/coco"
 
 
+def test_a_key_that_stands_twice_in_a_config_is_named(tmp_path):
+    for name in ("config", "paper", "miniature"):
+        require_single_keys(ROOT / f"config/{name}.yaml")
+    file = tmp_path / "twice.yaml"
+    file.write_text("seeds: [0]\nruns:\n  - {input: [64, 48], input: [64, 64]}\n")
+    with pytest.raises(PoseError, match=r"twice\.yaml: key 'input' stands twice"):
+        require_single_keys(file)
+
+
 def test_the_command_lines_text_is_typed_by_its_key():
     entries = ["data_root=a: #b", "name=007", "detections=", "seeds=[0, 1]", "numerics=fast"]
     (block,) = read(config("config"), [*entries, "overrides={train: {epochs: 3}}"])
@@ -221,6 +230,16 @@ def test_a_training_whose_code_has_changed_is_asked_about_by_run_epochs_and_file
     assert plan("coco_mini").check(["coco_data"]) == set()  # nothing is asked where it is not used
 
 
+@pytest.mark.parametrize(
+    "target", ["table1", "figure1", "TABLES/table1.csv", "FIGURES/figure8.svg"]
+)
+def test_a_table_or_figure_alone_asks_about_changed_code_too(checkout, target):
+    Trained(code="aaaaaaaa", files={"pose/train.py": "00000000"})
+    target = re.sub("^[A-Z]+", lambda folder: f"results/coco_mini/{folder[0].lower()}", target)
+    with pytest.raises(SystemExit, match="the code has changed"):
+        plan("coco_mini").check([target])
+
+
 def test_a_kept_training_counts_as_current_and_is_not_asked_about_again(checkout):
     trained = Trained("aaaaaaaa")
     trained.evaluated()
@@ -269,6 +288,11 @@ def test_a_detectors_boxes_that_are_not_there_are_named_before_a_training(checko
     Path("data/coco_mini/val2017").mkdir()
     with pytest.raises(SystemExit, match=r"^error: detections .*boxes.json: no such file; put"):
         plan("coco_mini", "detections=boxes.json").start([])
+
+
+def test_a_name_that_no_system_takes_is_one_line(checkout):
+    with pytest.raises(SystemExit, match=r"^error: .*File name too long"):
+        plan("config", f"data_root={'x' * 300}").check([])
 
 
 def test_the_page_and_the_schema_of_the_settings_are_up_to_date_and_take_every_config():

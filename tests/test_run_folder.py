@@ -93,6 +93,22 @@ def test_another_programs_checkpoint_is_named_and_left_alone(data_root, tmp_path
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("key", ["identity", "codes", "position", "history", "best", "optimizer"])
+def test_a_checkpoint_with_something_else_under_a_key_is_named(data_root, run_dir, key):
+    path = checkpoint.newest_first(run_dir)[0]
+    torch.save(torch.load(path, weights_only=True) | {key: None}, path)
+    with pytest.raises(PoseError, match=rf"is not a checkpoint of .* \(no {key} in it\): move it"):
+        tiny_trainer(data_root, run_dir).run()
+
+
+@pytest.mark.parametrize("key", ["optimizer", "schedule", "model"])
+def test_a_checkpoint_that_other_code_cannot_take_is_named(data_root, run_dir, key):
+    path = checkpoint.newest_first(run_dir)[0]
+    torch.save(torch.load(path, weights_only=True) | {key: {}}, path)
+    with pytest.raises(PoseError, match=r"does not fit the present code: .*; choose another"):
+        tiny_trainer(data_root, run_dir).run()
+
+
 def test_a_torn_checkpoint_never_displaces_a_whole_one(tmp_path):
     kept = checkpoint.save(tmp_path, 1, {})
     torn = checkpoint.save(tmp_path, 9, {})

@@ -421,5 +421,5 @@ def test_a_cache_that_cannot_be_written_stops_nobody(write, tmp_path, caching, c
 def test_only_coco_has_detections_and_a_test_split(tmp_path):
     with pytest.raises(PoseError, match="mpii has no split 'test-dev'"):
         open_split("mpii", tmp_path, "test-dev", (256, 192))
-    with pytest.raises(PoseError, match="MPII's persons have no detected boxes"):
+    with pytest.raises(PoseError, match="no detector's boxes are taken on mpii"):
         open_split("mpii", tmp_path, "val", (256, 192), tmp_path / "boxes.json")

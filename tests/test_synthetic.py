@@ -235,6 +235,14 @@ def test_rendered_people_whose_annotations_were_edited_are_other_data(tmp_path):
     assert contents(tmp_path) == edited
 
 
+def test_a_folder_of_others_behind_a_new_one_is_left_as_it_is(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/draft.tex").write_text("mine")
+    with pytest.raises(PoseError, match="not empty"):
+        write_dataset(tmp_path / "new" / ".." / "thesis", SMALL)
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["draft.tex"]
+
+
 def test_photos_that_replaced_rendered_images_stay(tmp_path):
     write_dataset(tmp_path / "data", SMALL)
     (tmp_path / "data/train2017").rename(tmp_path / "coco")

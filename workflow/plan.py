@@ -27,6 +27,8 @@ from workflow.scripts.launch import devices
 from workflow.settings import Config
 
 TABLE, FIGURE = ("csv", "md", "html"), ("svg", "png")
+OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "training_figure"}
+"""Rules that can be asked for by name and stand on every training."""
 OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
 """Targets that need no data yet."""
 
@@ -245,7 +247,7 @@ class Plan:
         if self._stale is None:
             try:
                 self._stale = self._check(self._trainings(targets))
-            except PoseError as error:
+            except (PoseError, OSError) as error:  # a folder may be unreadable, its name too long
                 stop(error)
         return self._stale
 
@@ -262,8 +264,8 @@ class Plan:
 
     def _trainings(self, targets: Iterable[str]) -> list[Training]:
         """The trainings that stand behind Snakemake's targets."""
-        shared = tuple(f"{self.results}/{folder}/" for folder in ("tables/table", "figures"))
-        every = not targets or any(t == "all" or t.startswith(shared) for t in targets)
+        shared = tuple(f"{self.results}/{beginning}" for beginning in ("tables/table", "figures/"))
+        every = not targets or any(t in OF_ALL_RUNS or t.startswith(shared) for t in targets)
         return [
             training
             for training in self.trainings.values()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args
 
@@ -29,6 +30,7 @@ from pose.config import (
 from pose.config.model_sheet import row_of
 from pose.data.synthetic.rendered import SyntheticSettings
 from pose.support.errors import PoseError
+from pose.support.files import read_text
 
 PARTS = [
     name
@@ -119,6 +121,19 @@ OF_THE_WHOLE += ("on_code_change",)
 
 class _Blocks(Frozen):
     runs: Annotated[tuple[dict[str, Any], ...], AfterValidator(_blocks)]
+
+
+def require_single_keys(file: Path) -> None:
+    """PoseError for a YAML file that has a key twice in one place, of which YAML takes the last."""
+    nodes = [yaml.compose(read_text(file))]
+    for node in nodes:  # grows on the way
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if twice := [key for key in keys if keys.count(key) > 1]:
+                raise PoseError(f"{file}: key {twice[0]!r} stands twice in one place; remove one")
+            nodes += [value for _, value in node.value if value not in nodes]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += [value for value in node.value if value not in nodes]
 
 
 def read(config: dict[str, Any], command_line: Iterable[str] = ()) -> Sequence[Config]:

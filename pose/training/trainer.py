@@ -27,6 +27,7 @@ from pose.support.files import atomic
 from pose.support.fingerprint import code_of
 from pose.support.progress import progress_bar
 from pose.training import best, checkpoint, record
+from pose.training.faults import out_of_memory
 from pose.training.monitor import Monitor
 from pose.training.optimizer import create_optimizer
 from pose.training.schedule import Schedule
@@ -279,14 +280,10 @@ class Trainer:
             return
         state = self._load(kept[0])
         self.history, self.best = state["history"], state["best"]
-        self._restore_model(kept[0], state)
+        self._restore(kept[0], state)
         if self.best > float("-inf"):
             self._by_first(partial(self._restore_best, kept))
             self.model.load_state_dict(state["model"])  # it may hold the best epoch's
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.position = Position(**state["position"])
         goes_on = self.position.epoch < self.epochs and state["codes"][-1:] != self.codes
         self.codes = state["codes"] + (self.codes if goes_on else [])
         count = len(self.batches)
@@ -327,10 +324,16 @@ class Trainer:
             )
         return state
 
-    def _restore_model(self, path: Path, state: dict[str, Any]) -> None:
+    def _restore(self, path: Path, state: dict[str, Any]) -> None:
         try:
             self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.position = Position(**state["position"])
+        except (RuntimeError, ValueError, TypeError, KeyError) as error:
+            if out_of_memory(error):
+                raise
             reason = " ".join(str(error).split())
             raise distributed.error_on_every_rank(
                 f"{path} does not fit the present code: {reason}; choose another folder to train"

@@ -1,15 +1,18 @@
 """The plan that the rules ask, made from the checked config."""
 
 import sys
+from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
 from pose.support.errors import PoseError
 from workflow.plan import Plan, stop
 from workflow.released import Released
-from workflow.settings import read
+from workflow.settings import read, require_single_keys
 
 try:
+    for file in workflow.configfiles:
+        require_single_keys(Path(file))
     plan = Plan(
         read(config, workflow.config_settings.config_args), several="runs" in config
     )

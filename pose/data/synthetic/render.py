@@ -266,8 +266,9 @@ def write_dataset(folder: Path, settings: SyntheticSettings) -> str:
     All is rendered before the first earlier file is replaced. Files of others, and changed ones,
     stay; PoseError if there are any and no earlier data set, or if one is where ours has to be.
     """
-    earlier = own_files(folder)
+    own_files(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    earlier = own_files(folder)  # again: of new/../old, old has been found only now
     if not earlier:
         _write_manifest(folder, {})  # from now on the folder is ours
     scratch = folder / SCRATCH
