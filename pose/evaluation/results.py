@@ -104,6 +104,7 @@ def read_results(path: Path, image_ids: set[int]) -> list[dict[str, Any]]:
         raise PoseError(f"{path}: not a list of COCO results, or an empty one")
     results = [
         {name: record[name] for name in FIELDS if record.get(name, []) != []}
+        | {"category_id": PERSON}  # which true and 1.0 are as well
         for record in checked(path, content, Result, image_ids)
     ]
     with_box = sum("bbox" in result for result in results)
