@@ -1,13 +1,16 @@
 """The fast evaluator gives pycocotools' ten numbers on whatever COCO's format allows."""
 
+import json
+
 import numpy as np
 import pytest
 from random_scenes import random_scene
 
-from pose.datasets.coco import COCO
+from pose.datasets.coco import COCO, DATASET
 from pose.datasets.coco_format import Truth
 from pose.evaluation import score
 from pose.evaluation.coco import FAST, METRICS, evaluate
+from pose.evaluation.results import read_results
 from pose.evaluation.score import APScorer
 
 pytest.importorskip(FAST)
@@ -61,3 +64,24 @@ def test_a_training_never_scores_by_it_where_it_is_wrong(truth, results, monkeyp
 def test_a_training_goes_without_it_where_it_is_not_installed(truth, results, monkeypatch):
     monkeypatch.setattr(score, "find_spec", lambda name: None)
     assert APScorer(truth).evaluate(results)["evaluator"].startswith("pycocotools")
+
+
+@pytest.mark.parametrize("evaluator", ["pycocotools", "fast"])
+def test_true_is_1_to_each_evaluator(evaluator, test_data, tmp_path):
+    name = test_data / "coco_mini/annotations/person_keypoints_val2017.json"
+    content = json.loads(name.read_text())
+    people = [person for person in content["annotations"] if person["num_keypoints"]]
+    results = [
+        {name: person[name] for name in ("image_id", "keypoints")} | {"category_id": 1, "score": 1}
+        for person in people
+    ]
+    scores = []
+    for one in (1, True, 1.0):
+        for record in [*people, *results]:
+            record["category_id"] = one
+        (tmp_path / "truth.json").write_text(json.dumps(content | {"annotations": people}))
+        (tmp_path / "results.json").write_text(json.dumps(results))
+        truth = DATASET.read_truth(tmp_path / "truth.json")
+        found = read_results(tmp_path / "results.json", truth.image_ids, COCO)
+        scores.append(evaluate(found, truth, evaluator)["AP"])
+    assert scores == [1, 1, 1]

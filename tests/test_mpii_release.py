@@ -62,6 +62,8 @@ def release(everybody, photographs, tmp_path):
     stranger = next(record for record in everybody if record["annolist_index"] > last)
     shared["annorect"] = struct([*map(person, images[val[0]["img_paths"]]), person(stranger)])
     rows.append({"image": {"name": "empty.jpg"}, "annorect": np.zeros((0, 0))})
+    unscaled = person(stranger) | {"scale": 0.0}
+    rows.append({"image": {"name": "unscaled.jpg"}, "annorect": struct([unscaled])})
     rows.append({"image": {"name": "test.jpg"}, "annorect": struct([person(stranger)])})
     training = np.array([1.0] * (len(rows) - 1) + [0.0])
     savemat(

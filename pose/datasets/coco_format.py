@@ -82,7 +82,8 @@ class Truth:
 def _person(record: dict[str, Any]) -> dict[str, Any]:
     counted = record["num_keypoints"] if any(record["keypoints"][2::3]) else 0
     person = {name: record[name] for name in FIELDS}
-    return person | {"num_keypoints": counted, "iscrowd": int(record["iscrowd"])}
+    flags = {"category_id": PERSON, "iscrowd": int(record["iscrowd"])}  # true is 1 as well
+    return person | flags | {"num_keypoints": counted}
 
 
 def _tell_contradictions(path: Path, people: list[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pose.datasets.fields import LIMIT
 from pose.support.errors import PoseError
 from pose.support.files import atomic
 
@@ -87,7 +88,7 @@ def _check(content: dict[str, np.ndarray], path: Path) -> None:
             raise PoseError(f"predictions {path}: {name} has the shape {array.shape}")
         if array.dtype.kind not in ("iu" if name.endswith("_ids") else "iuf"):
             raise PoseError(f"predictions {path}: {name} is of the type {array.dtype}")
-        if not np.isfinite(array).all():
+        if not (np.abs(array.astype(float)) <= LIMIT**2).all():  # areas are squares; NaN is not
             raise PoseError(f"predictions {path}: {name} has a number that is not finite")
     if not persons:
         raise PoseError(f"predictions {path}: no person in it")

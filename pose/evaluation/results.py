@@ -111,6 +111,7 @@ def read_results(path: Path, image_ids: set[int], keypoints: KeypointSet) -> lis
         raise PoseError(f"{path}: not a list of COCO results, or an empty one")
     results = [
         {name: record[name] for name in FIELDS if record.get(name, []) != []}
+        | {"category_id": PERSON}  # which true and 1.0 are as well
         for record in checked(path, content, Result, image_ids, keypoints=keypoints)
     ]
     with_box = sum("bbox" in result for result in results)

@@ -82,13 +82,15 @@ def _record(image: mat_struct, person: mat_struct) -> dict[str, Any] | None:
     place = _structs(person, "objpos")
     if not joints.any() or not place or not np.size(getattr(person, "scale", ())):
         return None
+    if (scale := round(_number(person, "scale"), DIGITS)) <= 0:
+        return None
     name = getattr(getattr(image, "image", None), "name", None)
     if not isinstance(name, str):
         raise ValueError(f"image.name is {name!r}, not text")
     return {
         "image": name,
         "center": [round(_number(place[0], axis), DIGITS) for axis in ("x", "y")],
-        "scale": round(_number(person, "scale"), DIGITS),
+        "scale": scale,
         "joints": joints.round(DIGITS).tolist(),
         "joints_vis": joints.any(axis=1).astype(int).tolist(),
     }
