@@ -59,7 +59,9 @@ def test_families_claim_the_parity_that_is_tested():
     for fixture, model in FIXTURES.items():
         compared[model] = "statistics" if fixture in STATISTICS else "heat maps"
     compared["efficientpose-1"] = "heat maps"  # in tests/test_baselines_efficientpose.py
-    compared |= {f"eeffpose-{order.lower().replace('_', '-')}": "heat maps" for order in ORDERS}
+    for order, entry in ORDERS.items():
+        if "outputs" in entry:
+            compared[f"eeffpose-{order.lower().replace('_', '-')}"] = "heat maps"
     compared["eeffpose-p0"] = compared["eeffpose-p0-order8"]  # the same net
     claimed = {name: family_of(name).parity.get(name) for name in list_models()}
     assert {name: parity for name, parity in claimed.items() if parity} == compared
