@@ -229,3 +229,12 @@ def test_unknown_names_and_options_are_errors_that_say_what_was_meant():
         create_model("eeffpose-p0", activation="relu")
     with pytest.raises(PoseError, match=r"unknown init 'imagnet' \(did you mean 'imagenet'"):
         initialise(create_model("eeffpose-p0"), "imagnet")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("eeffpose-p0", {"activation": 5}), ("efficientpose-1", {"training_heads": "no"})],
+)
+def test_an_option_of_another_type_is_named(name, options):
+    with pytest.raises(PoseError, match=rf"model {name}: {next(iter(options))} is such as"):
+        create_model(name, **options)
