@@ -25,7 +25,7 @@ from pose.config import presets
 from pose.config.model_sheet import row_of
 from pose.config.presets import Combination
 from pose.support.errors import PoseError, nearest
-from pose.support.files import read_text
+from pose.support.files import read_json
 
 Dataset = Literal["coco", "mpii", "synthetic"]
 Protocol = Literal["released", "controlled", "paper"]
@@ -268,7 +268,11 @@ def parse(model: type[Frozen], value: Any, what: str) -> Any:
         raise PoseError(f"{what}: {'; '.join(map(_explain(model), error.errors()))}") from None
 
 
-PLAINER = {"tuple_type": "should be a list", "dict_type": "should be a mapping"}
+PLAINER = {
+    "tuple_type": "should be a list",
+    "dict_type": "should be a mapping",
+    "model_type": "should be a mapping",
+}
 """Of pydantic's messages, those that speak of Python's types."""
 
 
@@ -345,4 +349,4 @@ def read_experiment(text_or_file: str) -> Experiment:
     """An experiment from its JSON text, or from a file that holds it."""
     if text_or_file.lstrip().startswith("{"):
         return parse(Experiment, text_or_file, "experiment")
-    return parse(Experiment, read_text(Path(text_or_file)), f"experiment {text_or_file}")
+    return parse(Experiment, read_json(Path(text_or_file)), f"experiment {text_or_file}")
