@@ -268,11 +268,8 @@ def parse(model: type[Frozen], value: Any, what: str) -> Any:
         raise PoseError(f"{what}: {'; '.join(map(_explain(model), error.errors()))}") from None
 
 
-PLAINER = {
-    "tuple_type": "should be a list",
-    "dict_type": "should be a mapping",
-    "model_type": "should be a mapping",
-}
+MAPPING = "should be a mapping"
+PLAINER = {"tuple_type": "should be a list", "dict_type": MAPPING, "model_type": MAPPING}
 """Of pydantic's messages, those that speak of Python's types."""
 
 
