@@ -207,3 +207,14 @@ def test_a_setting_that_makes_no_finite_numbers_is_named(setting):
 def test_a_value_that_is_no_yaml_is_one_line(value):
     with pytest.raises(SystemExit, match=r"^error: --set train.epochs=[^\n]* is not valid YAML$"):
         main(["eeffpose-p0-order1", "--set", f"train.epochs={value}"])
+
+
+def test_an_experiment_file_that_says_a_thing_twice_is_refused(tmp_path):
+    path = tmp_path / "e.json"
+    text = experiment("hrnet-w32", "coco", (256, 192)).model_dump_json()
+    path.write_text(text.replace('{"model"', '{"seed": 1, "model"', 1))
+    with pytest.raises(PoseError, match=r"e\.json: .*'seed' stands twice"):
+        read_experiment(str(path))
+    path.write_text("[]")
+    with pytest.raises(PoseError, match=r"e\.json: should be a mapping"):
+        read_experiment(str(path))

@@ -26,7 +26,7 @@ from pose.config.datasets import DATASETS, known_dataset
 from pose.config.model_sheet import row_of
 from pose.config.presets import Combination
 from pose.support.errors import PoseError, nearest
-from pose.support.files import read_text
+from pose.support.files import read_json
 
 Protocol = Literal["released", "controlled", "paper"]
 Recipe = Literal["own", "common"]
@@ -360,4 +360,4 @@ def read_experiment(text_or_file: str) -> Experiment:
     """An experiment from its JSON text, or from a file that holds it."""
     if text_or_file.lstrip().startswith("{"):
         return parse(Experiment, text_or_file, "experiment")
-    return parse(Experiment, read_text(Path(text_or_file)), f"experiment {text_or_file}")
+    return parse(Experiment, read_json(Path(text_or_file)), f"experiment {text_or_file}")
