@@ -6,14 +6,15 @@ import; and the way of one image from its JPEG to a row of a table.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from pose.support.errors import command
 from pose.support.fingerprint import Checkout, checkout
+from workflow.document import write_or_check
 
 FILE = Path(__file__).with_suffix(".md")
 
@@ -83,15 +84,9 @@ def _dotted(path: str) -> str:
     return path.removesuffix("/__init__.py").replace("/", ".")
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
-    arguments = parser.parse_args(argv)
-    text = document()
-    if not arguments.check:
-        FILE.write_text(text)
-    elif not FILE.exists() or FILE.read_text() != text:
-        sys.exit(f"error: {FILE.name} is stale; run python docs/architecture.py")
+    write_or_check({FILE: document()}, "python docs/architecture.py", argv)
 
 
 if __name__ == "__main__":

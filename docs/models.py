@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from pose.config.model_sheet import model_sheet, reconstructions
 from pose.models import family_of
+from pose.support.errors import command
 from pose.weights import catalogue
+from workflow.document import write_or_check
 
 FILE = Path(__file__).with_suffix(".md")
 NOTES = Path(__file__).with_name("baselines.md")
@@ -94,15 +95,9 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (heading, ("---",) * len(heading), *body)]
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
-    arguments = parser.parse_args(argv)
-    text = document()
-    if not arguments.check:
-        FILE.write_text(text)
-    elif not FILE.exists() or FILE.read_text() != text:
-        sys.exit(f"error: {FILE.name} is stale; run python docs/models.py")
+    write_or_check({FILE: document()}, "python docs/models.py", argv)
 
 
 if __name__ == "__main__":

@@ -160,21 +160,31 @@ def _prose(text: str) -> str:
     return " ".join(plain.split())
 
 
-@command
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m workflow.document", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail when a file is not up to date")
+def write_or_check(pages: dict[Path, str], remake: str, arguments: list[str] | None) -> None:
+    """Write generated pages, or with ``--check`` among the arguments only compare them.
+
+    ``remake`` is the command that writes them. PoseError for a page that is not as it should be.
+    """
+    parser = argparse.ArgumentParser(
+        prog=remake, description=f"Write {', '.join(path.name for path in pages)}."
+    )
+    parser.add_argument("--check", action="store_true", help="only say whether all is up to date")
     check = parser.parse_args(arguments).check
-    pages = {
-        ROOT / "docs/settings.md": settings_page() + "\n",
-        ROOT / "workflow/schemas/config.schema.json": json.dumps(editor_schema(), indent=1) + "\n",
-    }
     for path, content in pages.items():
         if not check:
             path.parent.mkdir(exist_ok=True)
             path.write_text(content)
         elif not path.exists() or path.read_text() != content:
-            raise PoseError(f"{path} is not up to date: run python -m workflow.document")
+            raise PoseError(f"{path.name} is stale; run {remake}")
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    pages = {
+        ROOT / "docs/settings.md": settings_page() + "\n",
+        ROOT / "workflow/schemas/config.schema.json": json.dumps(editor_schema(), indent=1) + "\n",
+    }
+    write_or_check(pages, "python -m workflow.document", arguments)
 
 
 if __name__ == "__main__":
