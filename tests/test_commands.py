@@ -37,6 +37,7 @@ ARGUMENTS = {
     "analysis.compare": "--annotations {annotations} --results {predictions} --resamples 20",
     "analysis.comparison": "2 --complexity {complexity} --models {sheet} --output-dir {out}",
     "analysis.complexity_table": "--complexity {measured} --models {sheet} --output-dir {out}",
+    "analysis.errors": "--annotations {annotations} --results {predictions} --output-dir {out}",
     "analysis.figure1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
     "analysis.figure8": "--logs {log} --output-dir {out}",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
