@@ -46,6 +46,7 @@ ARGUMENTS = {
     "analysis.table1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
     "analysis.training": "--logs {performance} --output-dir {out}",
     "pose.bench": "decoding --quick --repeats 1 --output-dir {out}",
+    "pose.controls": "--experiment {experiment} --data-root {data} --output {out}/controls.csv",
     "pose.complexity": "shufflenetv2 --input 64x64 --csv {out}/complexity.csv",
     "pose.data.obtain": "coco --parts val2017 --root {out}/coco",
     "pose.data.sheet": "--experiment {experiment} --data-root {data} --samples 1"
