@@ -105,17 +105,19 @@ class Config(Frozen):
     synthetic: SyntheticSettings = SyntheticSettings()
     """How people are rendered when the data set is synthetic."""
     coco_root: FilePath | None = None
-    """COCO 2017 for the target released; null leaves its checkpoints out."""
+    """COCO 2017 for the target published; null leaves its checkpoints out."""
     coco_detections: FilePath | None = None
     """A detector's boxes for COCO's val images, below coco_root; null: ground-truth boxes only."""
     mpii_root: FilePath | None = None
-    """MPII in HRNet's layout for the target released; null leaves its checkpoints out."""
+    """MPII in HRNet's layout for the target published; null leaves its checkpoints out."""
+    only: Annotated[tuple[str, ...], Listed] | None = None
+    """Models or checkpoints that the target published is limited to; null: all."""
     on_code_change: Literal["keep", "retrain"] | None = None
     """What becomes of a training whose code has changed since; null: Snakemake stops and asks."""
 
 
 OF_THE_WHOLE = ("name", "seeds", "device", "coco_root", "coco_detections", "mpii_root")
-OF_THE_WHOLE += ("on_code_change",)
+OF_THE_WHOLE += ("only", "on_code_change")
 """The keys that a block of ``runs`` cannot set for itself."""
 
 
