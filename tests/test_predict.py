@@ -111,7 +111,7 @@ def test_a_skeleton_is_drawn_where_the_joints_are_and_faint_where_they_are_unsur
 WRONG_BOXES = {
     "not an object": 5,
     "no detection of any of the images": [{"image_id": 7}],
-    "5: category_id: Field required|lacks|category_id": [{"image_id": 5, "bbox": [0, 0, 5, 5]}],
+    "category_id": [{"image_id": 5, "bbox": [0, 0, 5, 5]}],
     "zero or negative": [{"image_id": 5, "category_id": 1, "bbox": [0, 0, 0, 5], "score": 1.0}],
     "'c.jpg' is none of the images": {"c.jpg": [[0, 0, 5, 5]]},
     "not a list of boxes": {"a.jpg": 5},
@@ -225,9 +225,7 @@ def test_a_published_name_its_file_and_a_renamed_copy_are_the_same_checkpoint(pu
         )
         assert torch.equal(net.head.final_layer.weight, nets[0][0].head.final_layer.weight)
     published.write_bytes(published.read_bytes() + b"x")
-    with pytest.raises(
-        PoseError, match="is not the published shufflenetv2@mpii-256x256-mmpose: ex"
-    ):
+    with pytest.raises(PoseError, match="is not the published shufflenetv2@mpii-256x256-mmpose"):
         load_checkpoint(published)
     with pytest.raises(PoseError, match="tf_efficientnet_b0 holds a backbone only; choose"):
         load_checkpoint("tf_efficientnet_b0")
