@@ -42,7 +42,8 @@ ARGUMENTS = {
     "analysis.figure8": "--logs {log} --output-dir {out}",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
-    "analysis.released": "--metrics {released} --output-dir {out}",
+    "analysis.published": "eeffpose-p0-order1@coco --metrics {published} --obtained {obtained}"
+    " --output-dir {out}",
     "analysis.table1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
     "analysis.training": "--logs {performance} --output-dir {out}",
     "pose.bench": "decoding --quick --repeats 1 --output-dir {out}",
@@ -87,6 +88,7 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
     from pose.weights.file import write
 
     counted().to_csv(tmp_path / "measured.csv", index=False)
+    (tmp_path / "obtained.csv").write_text("name,problem\n")
     log = write_log(tmp_path, 8)
     line = {"event": "epoch", "loss": 0.1, "images_per_second": 9.0, "data_wait_share": 0.2}
     log.with_name("performance.jsonl").write_text(json.dumps({"epoch": 0} | line) + "\n")
@@ -112,7 +114,8 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         "measured": tmp_path / "measured.csv",
         "sheet": ROOT / "config/models.tsv",
         "metrics": write_metrics(tmp_path, 8),
-        "released": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
+        "published": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
+        "obtained": tmp_path / "obtained.csv",
         "log": log,
         "performance": log.with_name("performance.jsonl"),
         "predictions": predictions,
