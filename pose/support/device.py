@@ -7,6 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from pose.support.allocator import keep_freed_memory
 from pose.support.errors import PoseError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def select_device(name: str) -> torch.device:
     device = torch.device("cpu") if name == "cpu" else torch.device("cuda", index)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    keep_freed_memory()
     # Tiny activations far below float32's normal range cost CPUs up to a hundredfold.
     torch.set_flush_denormal(True)
     return device
