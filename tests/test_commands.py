@@ -34,14 +34,13 @@ def commands() -> dict[str, str]:
 
 COMMANDS = commands()
 ARGUMENTS = {
-    "analysis.comparison": "2 --complexity {complexity} --models {sheet} --output-dir {out}",
+    "analysis.comparison": "1 {run} --models {sheet} --output-dir {out}",
     "analysis.complexity_table": "--complexity {measured} --models {sheet} --output-dir {out}",
     "analysis.figure1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
     "analysis.figure8": "--logs {log} --output-dir {out}",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
     "analysis.released": "--metrics {released} --output-dir {out}",
-    "analysis.table1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
     "analysis.training": "--logs {performance} --output-dir {out}",
     "pose.bench": "decoding --quick --repeats 1 --output-dir {out}",
     "pose.complexity": "shufflenetv2 --input 64x64 --csv {out}/complexity.csv",
@@ -64,7 +63,7 @@ ARGUMENTS = {
 }
 WRITING = sorted(name for name, text in ARGUMENTS.items() if "{out}" in text)
 OFFLINE = {"pose.data.obtain"}  # ends before it writes, without the network
-LIGHT = {"analysis.table1", "pose.data.sheet", "pose.data.synthetic", "pose.evaluate"}
+LIGHT = {"analysis.comparison", "pose.data.sheet", "pose.data.synthetic", "pose.evaluate"}
 LIGHT |= {"pose.evaluation.submission"}  # the disk is full for these in the fast tests too
 
 
