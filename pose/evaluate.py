@@ -14,7 +14,12 @@ from pose.config.datasets import DATASETS
 from pose.datasets import dataset_of
 from pose.evaluation import coco, pckh, per_person
 from pose.evaluation.predictions import Predictions
-from pose.evaluation.results import add_suppression, read_results, to_records
+from pose.evaluation.results import (
+    add_suppression,
+    read_predictions,
+    read_results,
+    to_records,
+)
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import write_file
@@ -25,11 +30,7 @@ def evaluate_ap(args: argparse.Namespace) -> dict[str, Any]:
     """AP and friends (fractions), with the numbers of persons scored and of images."""
     truth = dataset_of(args.dataset).read_truth(args.annotations)
     if args.predictions.suffix == ".npz":
-        raw = Predictions.load(args.predictions)
-        if unknown := set(raw.image_ids.tolist()) - truth.image_ids:
-            raise PoseError(
-                f"{args.predictions}: image {min(unknown)} is not in {args.annotations}"
-            )
+        raw = read_predictions(args.predictions, truth)
         choices = args.rescore_threshold, args.oks_nms, args.soft_oks_nms
         results = to_records(raw, truth.keypoints, *choices)
         about = raw.about | {
