@@ -43,7 +43,8 @@ def evaluate_ap(args: argparse.Namespace) -> dict[str, Any]:
         about = {}
     if args.per_person:
         judge = coco.run(results, truth, "pycocotools")
-        per_person.write_persons(per_person.coco_persons(judge), args.per_person)
+        persons = per_person.coco_persons(judge, truth.keypoints)
+        per_person.write_persons(persons, args.per_person)
     metrics = coco.evaluate(results, truth, args.evaluator)
     return about | metrics | {"persons": len(results), "images": len(truth.image_ids)}
 
