@@ -103,6 +103,9 @@ class RunFolder:
         if missing:
             raise PoseError(f"{file}: lacks {', '.join(missing)}; was it written by this version?")
         row = _percent(content) | {"split": "val"} | val_set(content)
+        interval = self.path / f"intervals_{content['boxes']}.json"
+        if interval.exists():
+            row |= _object(read_json(interval), interval)
         for name, of in (("per_joint", PCKH), ("per_joint@0.1", "PCKh@0.1")):
             row |= {f"{of} {part}": value for part, value in (row.get(name) or {}).items()}
         return row
