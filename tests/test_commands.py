@@ -44,6 +44,8 @@ ARGUMENTS = {
     "analysis.released": "--metrics {released} --output-dir {out}",
     "analysis.table1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
     "analysis.training": "--logs {performance} --output-dir {out}",
+    "pose.audit": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
+    " --output {out}/audit.csv",
     "pose.bench": "decoding --quick --repeats 1 --output-dir {out}",
     "pose.controls": "--experiment {experiment} --data-root {data} --output {out}/controls.csv",
     "pose.complexity": "shufflenetv2 --input 64x64 --csv {out}/complexity.csv",
