@@ -52,8 +52,9 @@ plt.rcParams.update(
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``name.svg`` and ``name.png`` into ``folder``, then close the figure."""
+    """Write ``name.svg``, ``.pdf`` and ``.png`` into ``folder``, then close the figure."""
     _write(figure, folder / f"{name}.svg", metadata={"Date": None})
+    _write(figure, folder / f"{name}.pdf", metadata={"CreationDate": None})
     save_png(figure, folder / f"{name}.png")
 
 

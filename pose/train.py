@@ -66,6 +66,8 @@ def train(
         chosen = experiment.model_options
         model = create_model(experiment.model, len(train_set.keypoints), **chosen.architecture())
         initialise(model, chosen.init)
+        if chosen.head_weight != 1:
+            model.head.start_at(chosen.head_weight)
 
         def validate(model: nn.Module) -> dict[str, Any]:
             predictions = predict(model, val_set, experiment, device, workers)

@@ -193,12 +193,12 @@ def test_a_malformed_log_line_is_named(tmp_path):
 
 
 def test_figure8_follows_the_papers_line_rule(tmp_path):
-    logs = read_logs([write_log(tmp_path, order) for order in range(1, 9)])
-    figure = figure8.convergence_figure(logs, SHEET)
+    files = [write_log(tmp_path, order, AP=0.2, lr=1e-3 * order) for order in range(1, 9)]
+    figure = figure8.convergence_figure(read_logs(files), SHEET)
     ap, lr = figure.axes
     assert lr.get_yscale() == "log"
     for axes in (ap, lr):
-        lines = {int(line.get_label()[6]): line for line in axes.get_lines()}
+        lines = {int(line.get_label()): line for line in axes.get_lines()}
         assert {k for k in lines if lines[k].get_linestyle() == "-"} == {2, 6, 7, 8}
         thin = min(line.get_linewidth() for line in lines.values())
         assert {k for k in lines if lines[k].get_linewidth() > thin} == {3, 5, 6, 8}
@@ -206,6 +206,29 @@ def test_figure8_follows_the_papers_line_rule(tmp_path):
         assert red == {4, 5, 7, 8}
     assert list(ap.get_lines()[0].get_ydata()) == [20.0] * 3  # percent
     assert list(lr.get_lines()[0].get_xdata()) == [-2, -1, 0]
+
+
+def test_figure8_draws_the_median_of_the_seeds_and_their_range(tmp_path):
+    scores = {0: 0.1, 1: 0.2, 2: 0.6}
+    files = [write_log(tmp_path, 8, seed, AP=score) for seed, score in scores.items()]
+    files[2].write_text(files[2].read_text().splitlines()[0] + "\n")  # this one was interrupted
+    top, _ = figure8.convergence_figure(read_logs(files), SHEET).axes
+    (line,), (band,) = top.get_lines(), top.collections
+    assert np.allclose(line.get_ydata(), [20, 15, 15])
+    bounds = band.get_datalim(top.transData).extents
+    assert np.allclose(bounds, [-2, 10, 0, 60])
+    assert "3 seeds" in top.get_title(loc="left")
+    assert all(tick == round(tick) for tick in top.get_xticks())
+
+
+def test_figure8_draws_a_learning_rate_once_and_names_the_orders_that_share_it(tmp_path):
+    same = [write_log(tmp_path, order) for order in (1, 2)]
+    same[1].write_text("".join(f"{line}\n" for line in same[1].read_text().splitlines()[:2]))
+    _, rates = figure8.convergence_figure(read_logs(same), SHEET).axes
+    assert [line.get_label() for line in rates.get_lines()] == ["all"]
+    others = [*same, write_log(tmp_path, 8, AP=0.2, lr=5e-4)]
+    _, rates = figure8.convergence_figure(read_logs(others), SHEET).axes
+    assert {line.get_label() for line in rates.get_lines()} == {"1, 2", "8"}
 
 
 def _is_red(colour: str) -> bool:
@@ -356,7 +379,7 @@ def test_figures_are_the_same_bytes_again(tmp_path):
     logs = [write_log(tmp_path, 8)]
     for name in ("a", "b"):
         figure8.main(["--logs", *map(str, logs), "--output-dir", str(tmp_path / name)])
-    for file in ("figure8.svg", "figure8.png"):
+    for file in ("figure8.svg", "figure8.png", "figure8.pdf"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 

@@ -34,6 +34,7 @@ def commands() -> dict[str, str]:
 
 COMMANDS = commands()
 ARGUMENTS = {
+    "analysis.compare": "--annotations {annotations} --results {predictions} --resamples 20",
     "analysis.comparison": "2 --complexity {complexity} --models {sheet} --output-dir {out}",
     "analysis.complexity_table": "--complexity {measured} --models {sheet} --output-dir {out}",
     "analysis.errors": "--annotations {annotations} --results {predictions} --output-dir {out}",

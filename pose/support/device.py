@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pose.support.errors import PoseError
@@ -42,6 +44,20 @@ def select_device(name: str) -> torch.device:
     # Tiny activations far below float32's normal range cost CPUs up to a hundredfold.
     torch.set_flush_denormal(True)
     return device
+
+
+def hardware(device: torch.device) -> str:
+    """What a GPU or the CPU calls itself."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor())
 
 
 def _problem(index: int) -> str:
