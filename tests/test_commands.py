@@ -42,6 +42,7 @@ ARGUMENTS = {
     "analysis.figure8": "--logs {log} --output-dir {out}",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
+    "analysis.quality": "{runs} --output-dir {out}",
     "analysis.released": "--metrics {released} --output-dir {out}",
     "analysis.table1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
     "analysis.training": "--logs {performance} --output-dir {out}",
@@ -115,6 +116,7 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         "sheet": ROOT / "config/models.tsv",
         "metrics": write_metrics(tmp_path, 8),
         "released": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
+        "runs": log.parent,
         "log": log,
         "performance": log.with_name("performance.jsonl"),
         "predictions": predictions,
