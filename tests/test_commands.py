@@ -43,8 +43,11 @@ ARGUMENTS = {
     "analysis.figure8": "--logs {log} --output-dir {out}",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
+    "analysis.quality": "{runs} --output-dir {out}",
     "analysis.released": "--metrics {released} --output-dir {out}",
     "analysis.training": "--logs {performance} --output-dir {out}",
+    "pose.audit": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
+    " --output {out}/audit.csv",
     "pose.bench": "decoding --quick --repeats 1 --output-dir {out}",
     "pose.controls": "--experiment {experiment} --data-root {data} --output {out}/controls.csv",
     "pose.complexity": "shufflenetv2 --input 64x64 --csv {out}/complexity.csv",
@@ -114,6 +117,7 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         "metrics": write_metrics(tmp_path, 8),
         "run": write_run(tmp_path / "results", training=False),
         "released": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
+        "runs": log.parent,
         "log": log,
         "performance": log.with_name("performance.jsonl"),
         "predictions": predictions,
