@@ -67,7 +67,7 @@ def train(
         model = create_model(experiment.model, len(train_set.keypoints), **chosen.architecture())
         initialise(model, chosen.init)
         if chosen.head_weight != 1:
-            model.head.start_at(chosen.head_weight)
+            model.start_head(chosen.head_weight)
 
         def validate(model: nn.Module) -> dict[str, Any]:
             predictions = predict(model, val_set, experiment, device, workers)

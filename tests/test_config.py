@@ -164,7 +164,6 @@ SCRATCH = "model_options.init=scratch"
 @pytest.mark.parametrize(
     ("model", "settings", "message"),
     [
-        ("hrnet-w32", [SCRATCH, "model_options.head_weight=0.1"], "unknown key 'model_options.hea"),
         (
             "eeffpose-p0",
             ["model_options.head_weight=0.1"],

@@ -73,6 +73,11 @@ class Plan:
             self.config.device == "cuda" or (self.config.device == "auto" and any(devices()))
         )
 
+    @property
+    def device(self) -> str:
+        """Where jobs run: of "auto" without a GPU :meth:`start` says once what it means."""
+        return "cpu" if self.config.device == "auto" and not self.gpus else self.config.device
+
     def on(self, dataset: str) -> dict[str, Run]:
         """The runs on that data set."""
         return {name: run for name, run in self.runs.items() if run.settings.dataset == dataset}
