@@ -89,7 +89,10 @@ class Measured:
         self.epochs, self.resamples = epochs_to(curves), resamples
 
     def values(self, claim: Any) -> Iterator[tuple[float, float, float]]:
-        """Of each pair the value and the ends of its interval, all equal where none is known."""
+        """Of each pair the value and the ends of its interval over images.
+
+        Counted numbers are sure: the ends are the value. NaN where no interval is known.
+        """
         form = FORMS[claim.form]
         for names in pairs(claim):
             cells = [self._cell(claim, name) for name in names if name]
@@ -98,8 +101,9 @@ class Measured:
                 continue
             scores, drawn = zip(*cells, strict=True)
             value = form(scores[0], scores[-1])
-            known = all(d is not None for d in drawn)
-            yield (value, *(interval(form(drawn[0], drawn[-1])) if known else (value, value)))
+            sure = value if claim.score in COUNTED else np.nan
+            known = all(one is not None for one in drawn)
+            yield (value, *(interval(form(drawn[0], drawn[-1])) if known else (sure, sure)))
 
     def _cell(self, claim: Any, name: str) -> tuple[float, np.ndarray | None] | None:
         """A score over seeds, in a detector's boxes where it has them, and its resamples."""
@@ -139,6 +143,8 @@ def measured_verdict(claim: Any, values: list[tuple[float, float, float]]) -> st
 def _verdict(claim: Any, value: float, low: float, high: float) -> str:
     if np.isnan(value):
         return NOT_RUN
+    if np.isnan(low):
+        return OPEN
     sign, number = claim.stated.split()
     wanted = float(number)
     if sign == "=":
