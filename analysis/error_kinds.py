@@ -27,6 +27,7 @@ import numpy as np
 from pose.datasets.coco_format import Truth
 from pose.datasets.fields import PERSON
 from pose.evaluation import coco
+from pose.evaluation.boxes import box_iou
 from pose.support.errors import PoseError
 
 KINDS = ("good", "jitter", "inversion", "swap", "miss")
@@ -304,15 +305,6 @@ class People:
             rows, others = rows[near], others[near]
             np.add.at(number, rows, box_iou(self.boxes[rows], self.boxes[others]) > 0.1)
         return number
-
-
-def box_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU (N,) of boxes (N, 4) x, y, width, height, pair by pair."""
-    low = np.maximum(boxes[:, :2], others[:, :2])
-    high = np.minimum(boxes[:, :2] + boxes[:, 2:], others[:, :2] + others[:, 2:])
-    common = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(boxes[:, 2:], axis=1) + np.prod(others[:, 2:], axis=1)
-    return common / np.maximum(areas - common, np.spacing(1))
 
 
 def _of_all_sizes(judge: Any) -> Iterator[dict[str, Any]]:

@@ -35,7 +35,7 @@ from pose.support.errors import command
 from pose.support.files import atomic
 from pose.support.lock import Lock
 from pose.training.checkpoint import OUTPUTS
-from pose.training.faults import faults_in_one_line
+from pose.training.faults import faults_in_one_line, less_memory
 from pose.training.trainer import Trainer
 from pose.weights import initialise
 
@@ -55,7 +55,7 @@ def train(
 
     ``wait``: for another one to end, instead of the PoseError. ``options`` are the Trainer's.
     """
-    with faults_in_one_line(experiment.train.batch_size), run_lock(run_dir, wait):
+    with faults_in_one_line(less_memory(experiment.train)), run_lock(run_dir, wait):
         train_set = open_split(experiment.dataset, data_root, "train", experiment.input_size)
         val_set = open_split(experiment.dataset, data_root, "val", experiment.input_size)
         check_truth(experiment, data_root, val_set)

@@ -242,7 +242,7 @@ class Greedy(nn.Module):
 
 def test_running_out_of_memory_says_which_setting_to_lower(data_root, tmp_path):
     trainer = tiny_trainer(data_root, tmp_path)
-    trainer.step_model = Greedy()
+    trainer.take_step.net = Greedy()
     with (
         pytest.raises(PoseError, match=r"out of memory \(tried .*lower train.batch_size \(now 4\)"),
         faults_in_one_line(4),

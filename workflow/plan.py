@@ -26,7 +26,7 @@ from workflow.runs import UNKNOWN, Run, scoring, suppression
 from workflow.scripts.launch import devices
 from workflow.settings import Config
 
-TABLE, FIGURE = ("csv", "md", "html"), ("svg", "png")
+TABLE, FIGURE = ("csv", "md", "html", "tex"), ("svg", "png")
 OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "training_figure"}
 """Rules that can be asked for by name and stand on every training."""
 OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
@@ -91,6 +91,10 @@ class Plan:
             for seed in self.config.seeds
             for boxes in (self.runs[run].boxes if "{boxes}" in name else [""])
         ]
+
+    def folders(self, runs: Iterable[str] | None = None) -> list[str]:
+        """The folder of every run and seed."""
+        return [str(Path(file).parent) for file in self.files("weights.safetensors", runs)]
 
     def targets(self) -> list[str]:
         """Every file that results/README.md promises, so that each is made again when missing."""
@@ -229,13 +233,6 @@ class Plan:
         kept = {KEPT_LABEL: accepted} if accepted else {}
         return scoring(experiment, root, wildcards.seed, wildcards.boxes, **kept)
 
-    def submission_arguments(self, wildcards: Any) -> list[str]:
-        """What each of test-dev's archives is of."""
-        files = self.submissions(wildcards)
-        owners = [self.runs[name] for name in self.submitted() for _ in self.config.seeds]
-        texts = [f"{run.model}@{run.size}={file}" for run, file in zip(owners, files, strict=False)]
-        return ["--submissions", *texts] if texts else []
-
     # Before and after
 
     def check(self, targets: Iterable[str]) -> set[str]:
@@ -330,7 +327,8 @@ class Plan:
         shown, table = "", Path(self.results, "tables/table1.csv")
         if table.exists():
             rows = list(csv.DictReader(table.open()))
-            columns = [c for c in rows[0] if c in ("order", "seed") or c.startswith("measured")]
+            names = ("order", "seeds", "verdict")
+            columns = [c for c in rows[0] if c in names or c.endswith((" mean", " sd"))]
             shown = tabulate([[row[c] for c in columns] for row in rows], headers=columns)
         return f"\n{shown}\n\nTables and figures: {self.results}/tables, {self.results}/figures\n"
 
