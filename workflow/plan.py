@@ -27,7 +27,7 @@ from workflow.scripts.launch import devices
 from workflow.settings import Config
 
 TABLE, FIGURE = ("csv", "md", "html", "tex"), ("svg", "png")
-OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "training_figure"}
+OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "training_figure", "errors", "quality"}
 """Rules that can be asked for by name and stand on every training."""
 OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
 """Targets that need no data yet."""
@@ -266,7 +266,9 @@ class Plan:
 
     def _trainings(self, targets: Iterable[str]) -> list[Training]:
         """The trainings that stand behind Snakemake's targets."""
-        shared = tuple(f"{self.results}/{beginning}" for beginning in ("tables/table", "figures/"))
+        of_runs = ("table", "errors", "quality", "controls", "audit")
+        names = (*(f"tables/{name}" for name in of_runs), "figures/")
+        shared = tuple(f"{self.results}/{name}" for name in names)
         every = not targets or any(t in OF_ALL_RUNS or t.startswith(shared) for t in targets)
         return [
             training
