@@ -210,7 +210,7 @@ def test_the_demos_settings_do_not_leak_into_another_config(checkout):
     )
     commands = [line for line in done.stdout.splitlines() if " pose.train " in line]
     assert len(commands) == 8
-    assert all('"protocol":"released"' in c and '"init":"effdet_coco"' in c for c in commands)
+    assert all('"protocol":"released v2"' in c and '"init":"effdet_coco"' in c for c in commands)
 
 
 @pytest.mark.parametrize("status", [0, 1])

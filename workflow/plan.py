@@ -22,6 +22,7 @@ from pose.support.errors import PoseError, command
 from pose.support.fingerprint import code_of
 from pose.support.lock import Lock
 from workflow.current import KEPT_LABEL, Training, question
+from workflow.memory import memory_table
 from workflow.runs import UNKNOWN, Run, scoring, suppression
 from workflow.scripts.launch import devices
 from workflow.settings import Config
@@ -254,6 +255,9 @@ class Plan:
         return self._stale
 
     def _check(self, trainings: list[Training]) -> set[str]:
+        if self.gpus:
+            first = {name: self.experiments[name, self.config.seeds[0]] for name in self.runs}
+            print(memory_table(first), file=sys.stderr)
         stale = [] if self.rendered is None or self._is_rendered else [self._receipt]
         self._changed = [one for one in trainings if one.is_changed]
         if asked := [one for one in self._changed if one.choice is None]:
