@@ -86,7 +86,7 @@ use rule infer as infer_published with:
         "<results>/benchmarks/published/{checkpoint}-infer-{boxes}.tsv"
     resources:
         gpu=plan.gpus,
-        device=plan.config.device,
+        device=plan.device,
         data_root=published.root,
     params:
         experiment=lambda wildcards: published.experiment(wildcards).model_dump_json(),
