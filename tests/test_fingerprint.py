@@ -229,6 +229,12 @@ def steps() -> dict[str, list[str]]:
             *("--predictions", predictions, "--image-info", truth, "--name", "x", *output),
         ],
         "pose.complexity": ["--sheet", "cases.csv", "--csv", "complexity.csv"],
+        "pose.controls": [*given[:-2], "--output", f"results/x/{MODEL}/controls.csv"],
+        "pose.audit": [*given, "--weights", weights, "--output", f"{folder}/audit.csv"],
+        "analysis.errors": [
+            *("--dataset", "synthetic", "--annotations", truth, "--results", predictions, *output),
+        ],
+        "analysis.quality": ["results/x", *output],
         "analysis.comparison": ["1", "results/x", *sheet, *output],
         "analysis.published": [
             *("eeffpose-p0-order1@coco", "--obtained", "obtained.csv", *output),
