@@ -79,11 +79,11 @@ def measure(model: nn.Module, input_size: tuple[int, int]) -> Complexity:
     macs, by_operator, by_module, unsupported = _count(model, images)
     parts = {part: getattr(model, part) for part in PARTS if hasattr(model, part)}
     complexity = Complexity(
-        params=_params(model),
+        params=params_of(model),
         gmacs_fvcore=macs / 1e9,
         gmacs_conv_linear=sum(by_operator[operator] for operator in CONV_LINEAR) / 1e9,
         peak_activation_mib=_peak_activation_bytes(model, images) / 2**20,
-        parts={name: (_params(part), by_module[name] / 1e9) for name, part in parts.items()},
+        parts={name: (params_of(part), by_module[name] / 1e9) for name, part in parts.items()},
         unsupported_ops=dict(sorted(unsupported.items())),
     )
     model.train(training)
@@ -99,7 +99,8 @@ def input_size(text: str) -> tuple[int, int]:
     return sides
 
 
-def _params(module: nn.Module) -> int:
+def params_of(module: nn.Module) -> int:
+    """All parameters, trained or not."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 

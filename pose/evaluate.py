@@ -14,7 +14,12 @@ from pose.config.datasets import DATASETS
 from pose.datasets import dataset_of
 from pose.evaluation import coco, pckh, per_person
 from pose.evaluation.predictions import Predictions
-from pose.evaluation.results import add_suppression, read_results, to_records
+from pose.evaluation.results import (
+    add_suppression,
+    read_predictions,
+    read_results,
+    to_records,
+)
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import write_file
@@ -25,11 +30,7 @@ def evaluate_ap(args: argparse.Namespace) -> dict[str, Any]:
     """AP and friends (fractions), with the numbers of persons scored and of images."""
     truth = dataset_of(args.dataset).read_truth(args.annotations)
     if args.predictions.suffix == ".npz":
-        raw = Predictions.load(args.predictions)
-        if unknown := set(raw.image_ids.tolist()) - truth.image_ids:
-            raise PoseError(
-                f"{args.predictions}: image {min(unknown)} is not in {args.annotations}"
-            )
+        raw = read_predictions(args.predictions, truth)
         choices = args.rescore_threshold, args.oks_nms, args.soft_oks_nms
         results = to_records(raw, truth.keypoints, *choices)
         about = raw.about | {
@@ -42,7 +43,8 @@ def evaluate_ap(args: argparse.Namespace) -> dict[str, Any]:
         about = {}
     if args.per_person:
         judge = coco.run(results, truth, "pycocotools")
-        per_person.write_persons(per_person.coco_persons(judge), args.per_person)
+        persons = per_person.coco_persons(judge, truth.keypoints)
+        per_person.write_persons(persons, args.per_person)
     metrics = coco.evaluate(results, truth, args.evaluator)
     return about | metrics | {"persons": len(results), "images": len(truth.image_ids)}
 

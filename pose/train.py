@@ -72,6 +72,8 @@ def train(
         torch.manual_seed(experiment.seed)
         model = build()
         initialise(model, chosen.init)
+        if chosen.head_weight != 1:
+            model.start_head(chosen.head_weight)
 
         def validate(model: nn.Module) -> dict[str, Any]:
             predictions = predict(model, val_set, experiment, device, workers)

@@ -199,6 +199,32 @@ def test_two_ways_to_warm_up_exclude_each_other():
         experiment("eeffpose-p0", "coco", (256, 192), overrides={"train": {"warmup_steps": 500}})
 
 
+@pytest.mark.parametrize("protocol", ["released", "paper", "controlled"])
+def test_a_protocol_starts_heads_and_rounds_centres_as_released(protocol):
+    assert order(1, protocol).model_options.head_weight == 1
+    assert not order(1, protocol).target.unbiased
+
+
+SCRATCH = "model_options.init=scratch"
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "message"),
+    [
+        (
+            "eeffpose-p0",
+            ["model_options.head_weight=0.1"],
+            "model_options: head_weight is for init",
+        ),
+        ("eeffpose-p0", [SCRATCH, "model_options.head_weight=0"], "model_options.head_weight: Inp"),
+        ("cpn-r50", ["target.unbiased=true"], "target.unbiased: the loss cpn has rounded centres"),
+    ],
+)
+def test_a_start_or_a_target_that_a_model_cannot_have_is_named(model, settings, message):
+    with pytest.raises(SystemExit, match=f"^error: experiment: {message}"):
+        main([model, *(word for setting in settings for word in ("--set", setting))])
+
+
 def test_an_experiment_survives_its_own_json(tmp_path):
     original = order(8, "released")
     file = tmp_path / "experiment.json"

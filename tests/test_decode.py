@@ -192,6 +192,13 @@ def test_a_target_decodes_to_its_centre_half_a_pixel_from_the_joint_at_most(meth
     assert torch.equal(scores, torch.ones(1, 17))
 
 
+def test_an_unbiased_target_decodes_to_the_joint_a_quarter_pixel_off_at_most():
+    joints = torch.rand(1, 17, 2) * torch.tensor([150.0, 214.0]) + 21
+    targets, _ = gaussian_targets(joints, torch.ones(1, 17), (64, 48), sigma=2, unbiased=True)
+    assert (4 * quarter(targets)[0] - joints).abs().max() <= 4 * 0.25 + 1e-3
+    assert (4 * dark(targets, 2.0)[0] - joints).abs().max() < 0.1
+
+
 def test_the_quarter_offset_points_to_the_higher_neighbour_and_spares_the_border():
     maps = torch.zeros(1, 2, 8, 8)
     maps[0, 0, 4, 3], maps[0, 0, 4, 4], maps[0, 0, 3, 3] = 1.0, 0.5, 0.5

@@ -59,6 +59,21 @@ def test_a_pixel_stands_for_its_corner_or_for_its_middle():
         assert divmod(maps[0, 0].argmax().item(), 48) == (pixel, pixel)
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_an_unbiased_target_is_centred_at_the_joint_itself(offset):
+    joints = torch.rand(2, 17, 2, generator=torch.Generator().manual_seed(0)) * 300 - 40
+    visible = (torch.arange(34) % 5 > 0).float().view(2, 17)
+    exact, weights = gaussian_targets(joints, visible, (64, 48), 2, 4, offset, unbiased=True)
+    rounded, expected = gaussian_targets(joints, visible, (64, 48), 2, 4, offset)
+    assert torch.equal(weights, expected) and not torch.equal(exact, rounded)
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(48), indexing="ij")
+    for b, k in np.ndindex(2, 17):
+        x, y = joints[b, k] / 4 - offset
+        by_hand = torch.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 2**2))
+        by_hand *= ((columns - x).abs() <= 6) & ((rows - y).abs() <= 6)
+        torch.testing.assert_close(exact[b, k], by_hand * weights[b, k])
+
+
 def test_targets_of_any_stride_have_the_inputs_size_over_it():
     maps, _ = gaussian_targets(torch.tensor([[[9.0, 5.0]]]), torch.ones(1, 1), (16, 12), 1, 1)
     assert maps[0, 0].argmax().item() == 5 * 12 + 9

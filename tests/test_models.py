@@ -166,6 +166,17 @@ def test_heatmaps_are_the_sum_or_product_of_the_maps_of_all_scales(order, levels
     torch.testing.assert_close(heatmaps, fused)
 
 
+@pytest.mark.parametrize("order", [1, 4])
+def test_a_head_can_start_with_quieter_maps(order):
+    head = create_model(f"eeffpose-p0-order{order}").head
+    features = [torch.randn(8, 64, 2**side, 2**side) for side in (5, 4, 3, 2, 1)]
+    loud = [project(x) for project, x in zip(head.project, features, strict=True)]
+    head.start_at(0.1)
+    for before, project, x in zip(loud, head.project, features, strict=True):
+        assert before.std().item() == pytest.approx(1, abs=0.05)
+        torch.testing.assert_close(project(x), 0.1 * before)
+
+
 def apart(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return ((ours - theirs).abs().max() / theirs.std()).item()
 

@@ -192,6 +192,14 @@ def test_a_run_is_named_by_what_changes_its_numbers_beyond_rounding():
     assert len({identity(), identity(seed=1), identity(lr=0.1), identity(precision="bf16")}) == 4
 
 
+@pytest.mark.parametrize(
+    ("model", "identity"), [("eeffpose-p0-order8", "a4f7e135"), ("hrnet-w32", "0abe2b9a")]
+)
+def test_a_new_setting_that_nobody_uses_renames_no_run(model, identity):
+    """After a change of a protocol or a recipe: the new digests."""
+    assert run_identity(experiment(model, "coco", (256, 192)), "data") == identity
+
+
 def test_data_without_annotations_has_no_identity(tmp_path):
     with pytest.raises(PoseError, match=r"person_keypoints_train2017.json: No such file"):
         data_hash("coco", tmp_path)

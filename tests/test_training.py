@@ -192,6 +192,23 @@ def test_a_real_model_trains_through_the_command_and_improves(data_root, tmp_pat
     assert (about["training_persons"], about["training_skipped"]) == (len(persons), {})
 
 
+def test_the_net_starts_with_the_heads_weight_that_the_experiment_names(
+    data_root, tmp_path, monkeypatch
+):
+    class NoTraining:
+        def __init__(self, experiment, model, *others: object) -> None:
+            self.weights = [project[-1].weight for project in model.head.project]
+
+        def run(self) -> None:
+            for weight in self.weights:
+                torch.testing.assert_close(weight, torch.full_like(weight, 0.1))
+
+    monkeypatch.setattr("pose.train.Trainer", NoTraining)
+    settings = small_experiment()
+    options = settings.model_options.model_copy(update={"head_weight": 0.1})
+    train(settings.model_copy(update={"model_options": options}), data_root, tmp_path, CPU)
+
+
 def test_batches_are_the_same_however_many_processes_share_them():
     def epoch(processes: int) -> list[list[int]]:
         shares = [EpochBatches(60, 12, 0, rank, processes) for rank in range(processes)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import platform
 import statistics
 import subprocess
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import cv2
 import torch
 
+from pose.support.device import hardware
 from pose.support.packages import package
 
 ROOT = Path(__file__).parents[2]
@@ -141,12 +141,7 @@ def record(row: Row) -> dict[str, object]:
 
 
 def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{next(models, platform.processor())} ({torch.backends.cpu.get_cpu_capability()})"
+    return f"{hardware(torch.device('cpu'))} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _version(package: str) -> str:

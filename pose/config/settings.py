@@ -73,6 +73,9 @@ class ModelOptions(Frozen):
 
     init: Literal["effdet_coco", "imagenet", "scratch"]
     """Initial weights of the trunk."""
+    head_weight: Positive = 1.0
+    """Weight at the start of each scale's last batch normalisation in EEffPose's head, which no
+    other model has; with init scratch only."""
 
     @model_validator(mode="before")
     @classmethod
@@ -82,9 +85,15 @@ class ModelOptions(Frozen):
             return options
         return {name: value for name, value in options.items() if value is not None}
 
+    @model_validator(mode="after")
+    def _head_from_scratch(self) -> ModelOptions:
+        if self.head_weight != 1 and self.init != "scratch":
+            raise ValueError(f"head_weight is for init scratch, and init is {self.init}")
+        return self
+
     def architecture(self) -> dict[str, Any]:
         """What :func:`pose.models.create_model` needs for the net itself."""
-        return self.model_dump(exclude={"init"})
+        return self.model_dump(exclude={"init", "head_weight"})
 
 
 class Image(Frozen):
@@ -241,6 +250,8 @@ class Target(Frozen):
     """Heat-map pixel i stands for crop pixel (i + offset) * stride, in target and decoding."""
     peak: float = Field(gt=0)
     """The target's value at the joint; scores are heat-map values divided by it."""
+    unbiased: bool = False
+    """Centre the Gaussian at the joint itself, not at the heat-map pixel nearest to it (DARK)."""
 
 
 class Testing(Frozen):
@@ -289,6 +300,12 @@ class Experiment(Frozen):
             if name not in known:
                 hint = nearest(name, known) or f" ({self.model} has {', '.join(known) or 'none'})"
                 raise ValueError(f"unknown key 'model_options.{name}'{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _target_of_the_loss(self) -> Experiment:
+        if self.target.unbiased and self.train.loss == "cpn":
+            raise ValueError("target.unbiased: the loss cpn has rounded centres only; set false")
         return self
 
     @property

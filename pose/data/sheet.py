@@ -83,6 +83,7 @@ def _greatest_target(item: dict, experiment: Experiment) -> np.ndarray:
         target.sigma,
         target.stride,
         target.offset,
+        target.unbiased,
     )
     return maps[0].amax(dim=0).numpy()
 

@@ -28,11 +28,12 @@ LABELS = {"protocol", "recipe"}
 
 
 def science(experiment: Experiment) -> dict[str, Any]:
-    """The experiment as JSON, without labels, rounding and what is None."""
+    """The experiment as JSON, without labels, rounding, defaults and what is None."""
     return experiment.model_dump(
         mode="json",
         exclude={**ROUNDING, **dict.fromkeys(LABELS, True)},
-        exclude_none=True,  # so that a new setting that nobody uses renames no run
+        exclude_none=True,  # with the defaults, so that a new setting that nobody uses
+        exclude_defaults=True,  # renames no run
     )
 
 

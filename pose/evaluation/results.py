@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pose.datasets.coco_format import Truth
 from pose.datasets.fields import PERSON, Result, checked
 from pose.datasets.keypoints import KeypointSet
 from pose.evaluation.oks import oks_nms, soft_oks_nms
@@ -47,6 +48,14 @@ def to_results(
     records = to_records(predictions, keypoints, rescore_threshold, nms_threshold, soft)
     with _paused_collector():
         return [record | {"keypoints": record["keypoints"].tolist()} for record in records]
+
+
+def read_predictions(path: Path, truth: Truth) -> Predictions:
+    """Raw predictions of images that ``truth`` has; PoseError for others."""
+    raw = Predictions.load(path)
+    if unknown := set(raw.image_ids.tolist()) - truth.image_ids:
+        raise PoseError(f"{path}: image {min(unknown)} is not in {truth.path}")
+    return raw
 
 
 def to_records(

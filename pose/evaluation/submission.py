@@ -16,12 +16,15 @@ from typing import Any
 
 from pose.datasets.coco import COCO
 from pose.datasets.records import image_ids, read_content
+from pose.evaluation.coco import METRICS
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import add_suppression, read_results, to_results
 from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import atomic
+from pose.support.errors import PoseError, command, nearest
+from pose.support.files import atomic, read_json
 
+SERVER = "submission/server.json"
+"""Beside the archive, for the user to write: what the server found."""
 COUNTED = 20  # persons an image
 DECIMALS = 2  # of a pixel: far below what the score can see, and a third of the file
 
@@ -73,6 +76,22 @@ def _undated(name: str) -> zipfile.ZipInfo:
 def read_image_ids(path: Path) -> set[int]:
     """The images of image_info_test-dev2017.json."""
     return set(image_ids(path, read_content(path)))
+
+
+def read_server(path: Path) -> dict[str, float]:
+    """The server's scores, fractions by the names of :data:`pose.evaluation.coco.METRICS`.
+
+    PoseError for a score that is missing, unknown or not a fraction.
+    """
+    scores = read_json(path)
+    if not isinstance(scores, dict) or "AP" not in scores:
+        raise PoseError(f'{path}: write the server\'s scores as {{"AP": 0.742, "AP50": 0.92, ...}}')
+    for name, score in scores.items():
+        if name not in METRICS:
+            raise PoseError(f"{path}: unknown score {name!r}{nearest(name, METRICS)}")
+        if type(score) not in (int, float) or not 0 <= score <= 1:
+            raise PoseError(f"{path}: {name} is {score!r}; give a fraction, as the server does")
+    return scores
 
 
 @command

@@ -33,12 +33,14 @@ class PoseModel(nn.Module):
     """A net from images (B, 3, H, W) to heat maps (B, K, h, w).
 
     ``name`` is the sheet's. ``namings``: how projects call its tensors in their checkpoints, its
-    own project's first.
+    own project's first. ``training_only``: dictionaries of modules that take part in training
+    alone, so that published weights may lack them.
     ``imagenet``: the published file of its trunk's weights, None where there is none.
     """
 
     name: str = ""
     namings: ClassVar[Sequence[Naming]] = ()
+    training_only: ClassVar[Sequence[str]] = ()
     imagenet: str | None = None
 
     def starts(self, init: str) -> Iterator[Start]:
@@ -55,6 +57,9 @@ class PoseModel(nn.Module):
                 f"{self.name}: no ImageNet weights of its trunk exist; use init=scratch"
             )
         yield from self.imagenet_starts(self.imagenet)
+
+    def start_head(self, weight: float) -> None:
+        """Set the ``head_weight`` of the config; nothing in a net without such a head."""
 
     def imagenet_starts(self, file: str) -> Iterator[Start]:
         """Which parts the file of ImageNet weights is for."""

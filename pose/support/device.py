@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pose.support.allocator import keep_freed_memory
 from pose.support.errors import PoseError
 
 if TYPE_CHECKING:
@@ -41,9 +44,24 @@ def select_device(name: str) -> torch.device:
     device = torch.device("cpu") if name == "cpu" else torch.device("cuda", index)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    keep_freed_memory()
     # Tiny activations far below float32's normal range cost CPUs up to a hundredfold.
     torch.set_flush_denormal(True)
     return device
+
+
+def hardware(device: torch.device) -> str:
+    """What a GPU or the CPU calls itself."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor())
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def gaussian_targets(
     sigma: float,
     stride: int = 4,
     offset: float = 0.0,
+    unbiased: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Targets (B, K, h, w) and weights (B, K), float32, as HRNet makes them.
 
@@ -51,9 +52,13 @@ def gaussian_targets(
     pixels. Each target is a Gaussian of peak 1 around the nearest heat-map pixel, cut to the
     square of 3 sigma; it and its weight are 0 for joints that are not visible or whose square
     lies outside the map. Heat-map pixel i stands for the crop's (i + ``offset``) * ``stride``.
+    ``unbiased``: the Gaussian is around the joint itself, which need not be a pixel's middle, as in
+    DARK (Zhang et al., CVPR 2020, section 3.3); the weights are the same.
     """
     centre = _centre(joints, stride, offset)
     weights = _weights(centre, visible, heatmap_size, 3 * sigma)
+    if unbiased:
+        centre = joints.float() / stride - offset
     height, width = heatmap_size
     x = _gaussian(centre[..., 0], width, sigma)
     y = _gaussian(centre[..., 1], height, sigma) * (weights > 0.5)[..., None]

@@ -86,7 +86,8 @@ def _gaussians(
     output: Tensor, joints: Tensor, visible: Tensor, target: Target
 ) -> tuple[Tensor, Tensor]:
     maps, weights = gaussian_targets(
-        joints, visible, _size(output), target.sigma, target.stride, target.offset
+        *(joints, visible, _size(output)),
+        *(target.sigma, target.stride, target.offset, target.unbiased),
     )
     return target.peak * maps, weights
 

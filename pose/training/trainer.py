@@ -21,7 +21,7 @@ from pose.datasets import dataset_of
 from pose.datasets.identity import differences, science
 from pose.kernels.mbconv import accelerate
 from pose.parallel import distributed
-from pose.support.device import arithmetic
+from pose.support.device import arithmetic, hardware
 from pose.support.files import atomic
 from pose.support.fingerprint import code_of
 from pose.support.progress import progress_bar
@@ -224,7 +224,8 @@ class Trainer:
             self._write_best()
 
     def _origin(self) -> dict[str, Any]:
-        return record.origin(self.experiment, self.identity["data"], self.codes)
+        origin = record.origin(self.experiment, self.identity["data"], self.codes)
+        return origin | {"device": hardware(self.device), "versions": self.versions}
 
     def _write_history(self) -> None:
         if distributed.rank() == 0:

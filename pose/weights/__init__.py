@@ -13,6 +13,9 @@ __all__ = [
     "fetch",
     "initialise",
     "load_published",
+    "model_of",
+    "open_published",
+    "read_published",
     "read_state_dict",
     "to_published",
 ]

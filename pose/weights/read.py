@@ -7,6 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors.torch import load_file
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from pose.support.errors import PoseError
-from pose.weights.refusal import reason
+from pose.weights import pickled_module
+from pose.weights.refusal import names, reason
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # preferred where there are others, too
 # What torch.compile calls a model or a part of one, and DataParallel a part.
@@ -56,7 +58,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
     Reads safetensors and torch files, of which nothing that could run code is unpickled. Takes the
     tensors out of the one mapping in the file that holds some, or of the ``state_dict``,
-    ``model_state_dict`` or ``model`` among several. Drops the prefixes ``module.`` and
+    ``model_state_dict`` or ``model`` among several, or of a net of torch.nn's layers that was
+    pickled whole. Drops the prefixes ``module.`` and
     ``_orig_mod.``, and ``model.`` where all names have it. Raises PoseError for a missing or
     unreadable file, for one that holds anything but tensors there, and for values that are not
     finite.
@@ -68,6 +71,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         names = {key: PREFIX.sub("", name, count=1) for key, name in names.items()}
     if len(set(names.values())) < len(names):
         raise PoseError(f"{path}: has tensors whose names differ only in a trainer's prefix")
+    dense = [tensor.untyped_storage() for tensor in state.values() if _is_dense(tensor)]
+    held = {storage.data_ptr(): storage.nbytes() for storage in dense}
+    if sum(held.values()) > UNPACKED * path.stat().st_size:
+        raise PoseError(f"{path}: its tensors claim more values than the file can have")
     for key, tensor in state.items():
         if problem := _problem(key, tensor):
             raise PoseError(f"{path}: its tensor {key!r} {problem}")
@@ -83,6 +90,12 @@ def _content(path: Path) -> object:
         if path.suffix == ".safetensors":
             return load_file(path)
         _refuse_bomb(path)
+        named = set(names(path))
+        if any(map(pickled_module.is_layer, named)):
+            return pickled_module.read(path)
+        # PyTorch makes one of any length that a file asks for.
+        if {"builtins.bytearray", "__builtin__.bytearray"} & named:
+            raise UnpicklingError("GLOBAL bytearray")
         with safe_globals(HARMLESS), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn or foreign file shows itself in many exception types
@@ -145,10 +158,14 @@ def _other(content: object) -> str:
     return "nothing"
 
 
+def _is_dense(tensor: Tensor) -> bool:
+    on_cpu = tensor.device.type == "cpu"
+    return on_cpu and tensor.layout is torch.strided and not tensor.is_nested
+
+
 def _problem(name: str, tensor: Tensor) -> str:
     """What forbids to use the values of a tensor, or nothing."""
-    dense = tensor.layout is torch.strided and tensor.device.type == "cpu"
-    if not dense or tensor.is_quantized or tensor.is_nested or tensor.dtype not in NUMBERS:
+    if not _is_dense(tensor) or tensor.is_quantized or tensor.dtype not in NUMBERS:
         return f"is not of plain numbers ({tensor.layout}, {tensor.dtype}, {tensor.device})"
     if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
         return f"claims the shape {tuple(tensor.shape)}, but has fewer values"

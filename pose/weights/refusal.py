@@ -8,8 +8,9 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import IO
 
-SEARCHED = 1 << 24  # bytes of a file's pickle
+PICKLES = 5  # in a file of PyTorch's format before its version 1.6, the tensors' values after them
 TENSORS = re.compile(r"torch\.(_utils\.|\w+$)|collections\.|copy_?reg\.")  # of any state_dict
 
 
@@ -24,12 +25,13 @@ def reason(path: Path, error: Exception) -> str:
     if ".tar format" in text:
         return "it is in PyTorch's first format, a tar archive; save it with a newer PyTorch"
     refused = re.search(r"GLOBAL (\S+)|operand", text)  # a class or function, or a newer pickle
-    if name := refused and (_beside_tensors([refused[1]]) or _beside_tensors(_globals(path))):
+    if name := refused and (_beside_tensors([refused[1]]) or _beside_tensors(names(path))):
+        shown = ascii(name[:100])[1:-1]
         return (
-            f"it holds a pickled object of class {name}, which is not read, as it could run code;"
+            f"it holds a pickled object of class {shown}, which is not read, as it could run code;"
             " export the state_dict alone"
         )
-    if isinstance(error, UnpicklingError):
+    if type(error) is UnpicklingError:  # those of pose.weights.pickled_module tell more
         return "it is damaged, or not written by torch.save with its default protocol"
     return text.strip().partition("\n")[0] or "it is empty or cut"
 
@@ -39,26 +41,31 @@ def _beside_tensors(names: Iterable[str | None]) -> str:
     return next((name for name in names if name and not TENSORS.match(name)), "")
 
 
-def _globals(path: Path) -> Iterator[str]:
-    """The classes and functions that a pickle of any protocol names, as far as it can be read."""
-    texts = []
+def names(path: Path) -> Iterator[str]:
+    """The classes and functions that pickles of any protocol name, as far as they can be read."""
+    texts: list[str] = []
     try:
-        for opcode, argument, _ in pickletools.genops(_pickle_of(path)):
-            if opcode.name in ("GLOBAL", "INST"):
-                yield argument.replace(" ", ".")
-            elif opcode.name == "STACK_GLOBAL":
-                yield ".".join(texts[-2:])
-            elif isinstance(argument, str):
-                texts.append(argument)
+        for file in _pickles_of(path):
+            for opcode, argument, _ in pickletools.genops(file):
+                if opcode.name in ("GLOBAL", "INST"):
+                    yield argument.replace(" ", ".")
+                elif opcode.name == "STACK_GLOBAL":
+                    yield ".".join(texts[-2:])
+                elif isinstance(argument, str):
+                    texts.append(argument)
     except Exception:  # a damaged pickle or archive shows itself in many types, and is told of
         return
 
 
-def _pickle_of(path: Path) -> bytes:
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            return file.read(SEARCHED)
+def _pickles_of(path: Path) -> Iterator[IO[bytes]]:
+    """The file or a part of it, each at the beginning of a pickle."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\3\4":
+            file.seek(0)
+            yield from [file] * PICKLES
+            return
     with zipfile.ZipFile(path) as archive:
-        (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-        with archive.open(name) as file:
-            return file.read(SEARCHED)
+        for part in archive.infolist():
+            if part.filename.endswith("data.pkl"):
+                with archive.open(part) as file:
+                    yield file

