@@ -50,7 +50,8 @@ def effects_table(
             if scores.empty:
                 continue
             drawn = {
-                order: _columns(resamples, group, score) for order, group in own.groupby("order")
+                order: resampled_score(resamples, group, score)
+                for order, group in own.groupby("order")
             }
             for row in _effects(scores, drawn, sheet, score):
                 rows.append(about | {"score": score} | row)
@@ -102,8 +103,8 @@ def _by_order(rows: pd.DataFrame, score: str) -> pd.DataFrame:
     return rows.pivot_table(index="seed", columns="order", values=score).astype(float)
 
 
-def _columns(resamples: pd.DataFrame, rows: pd.DataFrame, score: str) -> np.ndarray | None:
-    """The resampled score of one order, averaged over seeds; None where one of them has none."""
+def resampled_score(resamples: pd.DataFrame, rows: pd.DataFrame, score: str) -> np.ndarray | None:
+    """The resampled scores of one model, a row a seed, averaged; None where one has none."""
     keys = [
         (*key, score) for key in rows[["run", "seed", "boxes"]].itertuples(index=False, name=None)
     ]

@@ -44,6 +44,9 @@ def _scores(axes: Axes, main: pd.DataFrame, names: list[str]) -> None:
         )
     _finish(axes, names, f"points of {main['score'].iloc[0]}")
     axes.set_title("Effects on the score")
+    axes.text(
+        0, -0.3, "thick: 95 % over images; thin: over seeds", transform=axes.transAxes, va="top"
+    )
 
 
 def _groups(axes: Axes, groups: pd.DataFrame, bins: list[tuple[str, str]]) -> None:
@@ -62,7 +65,7 @@ def _groups(axes: Axes, groups: pd.DataFrame, bins: list[tuple[str, str]]) -> No
             label=effect,
         )
     _finish(axes, [name if by == "keypoint" else f"{by}: {name}" for by, name in bins], "points")
-    axes.set_title("Effects by kind of joint and person")
+    axes.set_title("Effects by group")
 
 
 def _finish(axes: Axes, names: list[str], unit: str) -> None:

@@ -15,6 +15,9 @@ from pose.datasets import Dataset
 from pose.datasets.coco_format import Truth
 from pose.evaluation.pckh import USUAL
 
+FEWEST = 10
+"""Persons; a group of fewer is left out, because resamples cannot tell how sure it is."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -56,8 +59,9 @@ def group_scores(
         return np.bincount(images, values.sum(axis=1))
 
     for by, name, members in _groups(first, names, labelled, truth):
-        if not (count := summed(members)).sum():
+        if members.any(axis=1).sum() < FEWEST:
             continue
+        count = summed(members)
         found = {run: summed(np.where(members, right, 0)) for run, right in joints.items()}
         scores = pd.Series({run: 100 * sums.sum() / count.sum() for run, sums in found.items()})
         with np.errstate(invalid="ignore"):  # where no joint of the group is drawn
