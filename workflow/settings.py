@@ -38,6 +38,8 @@ PARTS = [
     if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen)
 ]
 """The parts of an experiment, which ``overrides`` may change."""
+MEASURED = "measured"
+"""The folder of results that is in git."""
 
 
 def _model(name: str) -> str:
@@ -66,6 +68,12 @@ def _blocks(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _name(name: str) -> str:
+    if name.casefold() == MEASURED:
+        raise ValueError(f"results/{MEASURED} holds the numbers that are in git; choose another")
+    return name
+
+
 FilePath = Annotated[str, AfterValidator(_path)]
 Model = Annotated[str, AfterValidator(_model)]
 Listed = AfterValidator(_listed)
@@ -74,8 +82,8 @@ Listed = AfterValidator(_listed)
 class Config(Frozen):
     """The settings of a benchmark; each result carries those that decide it."""
 
-    name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=100)]
-    """Results go to results/NAME."""
+    name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=100), AfterValidator(_name)]
+    """Results go to results/NAME; not `measured`, which is in git."""
     dataset: Dataset
     """The data that the models are trained and evaluated on; synthetic: rendered people."""
     data_root: FilePath
