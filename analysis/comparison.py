@@ -9,18 +9,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pose.config.datasets import DATASETS
+from pose.config.model_sheet import FILE, Sheet, read_sheet, reconstructions
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+TITLES = {2: "COCO val2017", 3: "COCO test-dev2017", 4: "MPII val"}
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.comparison", __doc__)
+    parser.add_argument("number", type=int, choices=TITLES, help="of the paper's table")
+    parser.add_argument("--metrics", type=Path, nargs="*", default=[], help="metrics_*.json")
+    parser.add_argument(
+        "--submissions", nargs="*", default=[], metavar="MODEL@HxW=FILE", help="test-dev's archives"
+    )
+    parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 
 from analysis import reported, tables
 from analysis.code_mix import mixed_code
 from analysis.results import PCKH, read_complexity, read_metrics, val_set
-from pose.config.datasets import DATASETS
-from pose.config.model_sheet import FILE, Sheet, read_sheet, reconstructions
 from pose.datasets import dataset_of
-from pose.support import cli
-from pose.support.errors import PoseError, command
 
-TITLES = {2: "COCO val2017", 3: "COCO test-dev2017", 4: "MPII val"}
 SCORES = {2: ("AP", "AP50", "AP75", "APM", "APL", "AR"), 3: (), 4: (PCKH, "PCKh@0.1")}
 JOINTS = {2: 17, 3: 17, 4: 16}  # keypoints of the data set that the paper's rows are on
 PROVENANCE = ["val set", "protocol", "evaluator"]
@@ -132,16 +151,7 @@ def caption(number: int, table: pd.DataFrame) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.comparison", __doc__)
-    parser.add_argument("number", type=int, choices=TITLES, help="of the paper's table")
-    parser.add_argument("--metrics", type=Path, nargs="*", default=[], help="metrics_*.json")
-    parser.add_argument(
-        "--submissions", nargs="*", default=[], metavar="MODEL@HxW=FILE", help="test-dev's archives"
-    )
-    parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     submissions: dict[tuple[str, str], str] = {}
     for text in options.submissions:

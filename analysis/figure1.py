@@ -9,6 +9,23 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import fill
 
+from pose.config.model_sheet import FILE, Sheet, read_sheet
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.figure1", __doc__)
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
+    parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -25,9 +42,6 @@ from analysis.results import (
     read_metrics,
     score_of,
 )
-from pose.config.model_sheet import FILE, Sheet, read_sheet
-from pose.support import cli
-from pose.support.errors import PoseError, command
 
 COLOURS = {"small": "#9db4c8", "large": "#56616c", "ours": style.RED}
 MARKERS = {256: "o", 384: "s"}  # by input height
@@ -168,12 +182,7 @@ def _parameter_axis(axes: Axes) -> None:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.figure1", __doc__)
-    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
-    parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     figure = ap_against_params(
         read_metrics(options.metrics),
         read_complexity(options.complexity),

@@ -8,6 +8,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pose.config.model_sheet import FILE, Sheet, read_sheet
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.figure8", __doc__)
+    parser.add_argument(
+        "--logs", type=Path, nargs="+", required=True, help="<run>/seed<k>/training.jsonl"
+    )
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -25,9 +43,6 @@ from analysis.ablation import (
     with_orders,
 )
 from analysis.results import read_logs, score_of
-from pose.config.model_sheet import FILE, Sheet, read_sheet
-from pose.support import cli
-from pose.support.errors import PoseError, command
 
 SHARED = {"color": style.GREY, "linewidth": 1.6}  # the rate of several orders
 
@@ -120,13 +135,7 @@ def _warmup(axes: Axes, first_epoch: int) -> None:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.figure8", __doc__)
-    parser.add_argument(
-        "--logs", type=Path, nargs="+", required=True, help="<run>/seed<k>/training.jsonl"
-    )
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     figure = convergence_figure(read_logs(options.logs), read_sheet(options.models))
     style.save(figure, options.output_dir, "figure8")
 

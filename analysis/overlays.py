@@ -8,6 +8,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pose.config.datasets import DATASETS
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.overlays", __doc__)
+    parser.add_argument("--predictions", type=Path, required=True, help="predictions_gt.npz")
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument(
+        "--output",
+        type=cli.output_file(".png", ".jpg", ".svg", ".pdf"),
+        required=True,
+        help="a .png file",
+    )
+    parser.add_argument("--dataset", choices=DATASETS, default="coco")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import cv2
 import numpy as np
 from matplotlib import pyplot as plt
@@ -17,15 +39,12 @@ from matplotlib.lines import Line2D
 
 from analysis import style
 from analysis.results import run_of
-from pose.config.datasets import DATASETS
 from pose.data.crop import PIXEL_STD
 from pose.data.drawing import SIDES, draw_skeleton
 from pose.data.images import read_image
 from pose.data.samples import Samples, open_split
 from pose.datasets.keypoints import KeypointSet
 from pose.evaluation.predictions import Predictions
-from pose.support import cli
-from pose.support.errors import PoseError, command
 
 FEWEST_JOINTS = 8  # annotated ones, for the error to mean something
 COLUMNS, PERSONS = 6, 12
@@ -107,17 +126,7 @@ def _show_crop(
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.overlays", __doc__)
-    parser.add_argument("--predictions", type=Path, required=True, help="predictions_gt.npz")
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument(
-        "--output",
-        type=cli.output_file(".png", ".jpg", ".svg", ".pdf"),
-        required=True,
-        help="a .png file",
-    )
-    parser.add_argument("--dataset", choices=DATASETS, default="coco")
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     any_size = 256, 192  # the boxes are not used
     truth = open_split(options.dataset, options.data_root, "val", any_size)
     run = run_of(options.predictions)

@@ -9,14 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.released", __doc__)
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 
 from analysis import reported, tables
 from analysis.code_mix import mixed_code
 from analysis.results import PCKH, read_metrics, val_set
-from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet
-from pose.support import cli
-from pose.support.errors import PoseError, command
 from pose.weights.published import checkpoints, published_file
 
 # Score -> the boxes with which it is recomputed; MPII's are part of the data set.
@@ -125,11 +138,7 @@ def caption(table: pd.DataFrame) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.released", __doc__)
-    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     metrics = read_metrics(options.metrics, "checkpoint")
     table = released_table(metrics, read_sheet(options.models))

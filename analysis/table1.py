@@ -9,15 +9,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pose.config.model_sheet import FILE, Sheet, read_sheet
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.table1", __doc__)
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
+    parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 
 from analysis import reported, tables
 from analysis.ablation import orders_of, with_orders
 from analysis.code_mix import mixed_code
 from analysis.results import PCKH, describe, is_full_coco, read_complexity, read_metrics
-from pose.config.model_sheet import FILE, Sheet, read_sheet
-from pose.support import cli
-from pose.support.errors import PoseError, command
 
 PROVENANCE = ["dataset", "input", "protocol", "evaluator"]
 MARKS = {"meme": "✓", "plain": "✗"}
@@ -120,12 +134,7 @@ def _write_csv(table: pd.DataFrame, file: Path) -> None:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.table1", __doc__)
-    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
-    parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     metrics, sheet = read_metrics(options.metrics), read_sheet(options.models)
     table = ablation_table(metrics, read_complexity(options.complexity), sheet)

@@ -8,6 +8,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pose.support import cli
+from pose.support.errors import command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.training", __doc__)
+    parser.add_argument(
+        "--logs", type=Path, nargs="+", required=True, help="<run>/seed<k>/performance.jsonl"
+    )
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib import pyplot as plt
@@ -16,8 +32,6 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import style
 from analysis.results import read_performance
-from pose.support import cli
-from pose.support.errors import command
 
 PANELS = {
     "loss": "training loss",
@@ -57,12 +71,7 @@ def training_figure(performance: pd.DataFrame) -> Figure:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.training", __doc__)
-    parser.add_argument(
-        "--logs", type=Path, nargs="+", required=True, help="<run>/seed<k>/performance.jsonl"
-    )
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     style.save(training_figure(read_performance(options.logs)), options.output_dir, "training")
 
 

@@ -13,6 +13,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pose.support import cli
+from pose.support.device import device_name, select_device
+from pose.support.errors import PoseError, command, nearest
+from pose.support.files import read_json, write_file, writing
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.predict", __doc__)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--checkpoint", required=True, help="a file or a published name")
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="B.json",
+        help='people: {"photo.jpg": [[x, y, width, height], ...]}; default: the whole image',
+    )
+    parser.add_argument("--output-dir", type=cli.output_folder, default=Path("predictions"))
+    parser.add_argument("--device", type=device_name, default="auto")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import cv2
 import numpy as np
 import torch
@@ -31,10 +55,6 @@ from pose.datasets.fields import LIMIT, PERSON
 from pose.evaluation.results import rescore
 from pose.infer import BATCH_SIZE, predict_batches
 from pose.models import create_model
-from pose.support import cli
-from pose.support.device import device_name, select_device
-from pose.support.errors import PoseError, command, nearest
-from pose.support.files import read_json, write_file, writing
 from pose.weights import catalogue, fetch, load_published, read_state_dict
 from pose.weights.about import read_about
 from pose.weights.file import load_weights
@@ -208,18 +228,7 @@ def predict_photos(
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.predict", __doc__)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    parser.add_argument("--checkpoint", required=True, help="a file or a published name")
-    parser.add_argument(
-        "--boxes",
-        type=Path,
-        metavar="B.json",
-        help='people: {"photo.jpg": [[x, y, width, height], ...]}; default: the whole image',
-    )
-    parser.add_argument("--output-dir", type=cli.output_folder, default=Path("predictions"))
-    parser.add_argument("--device", type=device_name, default="auto")
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
 
     if twice := {path.stem for path in args.images if _stems(args.images).count(path.stem) > 1}:
         raise PoseError(f"several images are called {min(twice)!r}: predict them apart")
