@@ -32,6 +32,7 @@ rule all:
     default_target: True
     input:
         plan.targets(),
+        diagnosis.targets(plan),
     localrule: True
 
 
@@ -40,6 +41,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/complexity.smk"
 include: "workflow/rules/present.smk"
+include: "workflow/rules/diagnosis.smk"
 include: "workflow/rules/released.smk"
 
 

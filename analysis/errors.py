@@ -43,8 +43,7 @@ from analysis.error_kinds import KINDS, STEPS, Analysis, count
 from analysis.results import run_of
 from pose.datasets import dataset_of
 from pose.datasets.coco_format import Truth
-from pose.evaluation.predictions import Predictions
-from pose.evaluation.results import read_results, to_records
+from pose.evaluation.results import read_predictions, read_results, to_records
 
 MEANING = {
     "miss": "joints near to nothing",
@@ -181,11 +180,8 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 def _read(path: Path, truth: Truth, args: argparse.Namespace) -> list[dict[str, Any]]:
     if path.suffix != ".npz":
         return read_results(path, truth.image_ids, truth.keypoints)
-    raw = Predictions.load(path)
-    if unknown := set(raw.image_ids.tolist()) - truth.image_ids:
-        raise PoseError(f"{path}: image {min(unknown)} is not in {truth.path}")
     choices = args.rescore_threshold, args.oks_nms, args.soft_oks_nms
-    return to_records(raw, truth.keypoints, *choices)
+    return to_records(read_predictions(path, truth), truth.keypoints, *choices)
 
 
 @command
@@ -196,7 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
     if dataset.metric != "AP":
         raise PoseError(f"--dataset {args.dataset} has no AP; the kinds of errors are for AP")
     if twice := [path for path in args.results if args.results.count(path) > 1]:
-        raise PoseError(f"--results names {twice[0]} twice; name each file once")
+        raise PoseError(f"--results: {twice[0]} is named twice; name each file once")
     truth = dataset.read_truth(args.annotations)
     found = {str(path): analyse(_read(path, truth, args), truth) for path in args.results}
     named = dict(zip(names_of(args.results), found.values(), strict=True))

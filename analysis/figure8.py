@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from analysis.options import PLACES
 from pose.config.model_sheet import FILE, Sheet, read_sheet
 from pose.support import cli
 from pose.support.errors import PoseError, command
@@ -16,9 +17,7 @@ from pose.support.errors import PoseError, command
 def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("analysis.figure8", __doc__)
-    parser.add_argument(
-        "--logs", type=Path, nargs="+", required=True, help="<run>/seed<k>/training.jsonl"
-    )
+    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
     parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
     parser.add_argument("--output-dir", type=cli.output_folder, required=True)
     return parser
@@ -42,20 +41,24 @@ from analysis.ablation import (
     parts,
     with_orders,
 )
-from analysis.results import read_logs, score_of
+from analysis.results import PCKH, load_curves
 
 SHARED = {"color": style.GREY, "linewidth": 1.6}  # the rate of several orders
 
 
 def convergence_figure(logs: pd.DataFrame, sheet: Sheet) -> Figure:
-    """The figure from the rows of :func:`analysis.results.read_logs`.
+    """The figure from the rows of :func:`analysis.results.load_curves`.
 
-    Raises PoseError if none is of an order of the ablation.
+    Of several data sets and inputs it shows the one on which most orders were trained. Raises
+    PoseError if there is no order of the ablation.
     """
-    logs, orders = with_orders(logs, sheet).sort_values("epoch"), orders_of(sheet)
+    logs, orders = with_orders(logs, sheet), orders_of(sheet)
     if logs.empty:
         raise PoseError("no training log of an order of the ablation: train at least one of them")
-    score, styles = score_of(logs), line_styles(orders)
+    setting = logs["dataset"].fillna("") + " " + logs["input"].fillna("")
+    largest = logs.groupby(setting)["order"].nunique().idxmax()
+    logs = logs[setting == largest].astype({"epoch": int}).sort_values("epoch")
+    score, styles = PCKH if logs[PCKH].notna().any() else "AP", line_styles(orders)
     orders = orders[orders.index.isin(logs["order"])]
     runs = {order: logs[logs["order"] == order].groupby("epoch") for order in by_head(orders)}
     figure, (top, bottom) = plt.subplots(
@@ -63,12 +66,8 @@ def convergence_figure(logs: pd.DataFrame, sheet: Sheet) -> Figure:
     )
     ends = []
     for order, epochs in runs.items():
-        scores, colour = epochs[score], styles[order]["color"]
-        top.fill_between(
-            scores.median().index, scores.min(), scores.max(), color=colour, alpha=0.2, lw=0
-        )
-        (line,) = top.plot(scores.median(), label=order, **styles[order])
-        ends.append((*line.get_xydata()[-1], order, colour))
+        line = style.plot_seeds(top, epochs[score], label=order, **styles[order])
+        ends.append((*line.get_xydata()[-1], order, styles[order]["color"]))
     top.set_ylim(bottom=0)
     style.name_points(top, ends[::-1], 0.045, offset=18)
     rates = shared({order: epochs["lr"].median() for order, epochs in runs.items()})
@@ -89,8 +88,9 @@ def convergence_figure(logs: pd.DataFrame, sheet: Sheet) -> Figure:
         _warmup(axes, int(logs["epoch"].min()))
     top.set_ylabel(f"val {score} (%)")
     seeds = logs["seed"].nunique()
-    of_seeds = f" ({seeds} seeds: median and range)" if seeds > 1 else ""
-    top.set_title(f"Convergence of the orders: {', '.join(logs['name'].unique())}{of_seeds}")
+    of_seeds = f"; {seeds} seeds: median and range" if seeds > 1 else ""
+    names = ", ".join(logs["name"].unique())
+    top.set_title(f"Convergence of the orders: {names} ({largest.strip()}{of_seeds})")
     bottom.set_ylabel("learning rate")
     bottom.set_xlabel("epoch (negative: warm-up)")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -136,7 +136,8 @@ def _warmup(axes: Axes, first_epoch: int) -> None:
 @command
 def main(arguments: list[str] | None = None) -> None:
     options = command_line().parse_args(arguments)
-    figure = convergence_figure(read_logs(options.logs), read_sheet(options.models))
+    logs = load_curves(*options.places, models=options.models)
+    figure = convergence_figure(logs, read_sheet(options.models))
     style.save(figure, options.output_dir, "figure8")
 
 
