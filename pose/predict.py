@@ -16,6 +16,31 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pose.support import cli
+from pose.support.device import device_name, select_device
+from pose.support.errors import PoseError, command, nearest
+from pose.support.files import read_json, write_file, writing
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.predict", __doc__)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--checkpoint", required=True, help="a file or a published name")
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="B.json",
+        help='people: {"photo.jpg": [[x, y, width, height], ...]}, or a list of detections;'
+        " default: the whole image",
+    )
+    parser.add_argument("--output-dir", type=cli.output_folder, default=Path("predictions"))
+    parser.add_argument("--device", type=device_name, default="auto")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import cv2
 import numpy as np
 import torch
@@ -33,10 +58,6 @@ from pose.datasets import dataset_of
 from pose.datasets.fields import LIMIT, PERSON, Detection, checked
 from pose.evaluation.results import rescore
 from pose.infer import predict_batches
-from pose.support import cli
-from pose.support.device import device_name, select_device
-from pose.support.errors import PoseError, command, nearest
-from pose.support.files import read_json, write_file, writing
 from pose.training.best import FILE as BEST
 from pose.training.checkpoint import NAME
 from pose.weights import catalogue, model_of, open_published, read_published
@@ -250,19 +271,7 @@ def predict_photos(
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.predict", __doc__)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    parser.add_argument("--checkpoint", required=True, help="a file or a published name")
-    parser.add_argument(
-        "--boxes",
-        type=Path,
-        metavar="B.json",
-        help='people: {"photo.jpg": [[x, y, width, height], ...]}, or a list of detections;'
-        " default: the whole image",
-    )
-    parser.add_argument("--output-dir", type=cli.output_folder, default=Path("predictions"))
-    parser.add_argument("--device", type=device_name, default="auto")
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
 
     if twice := {path.stem for path in args.images if _stems(args.images).count(path.stem) > 1}:
         raise PoseError(f"several images are called {min(twice)!r}: predict them apart")

@@ -9,6 +9,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -203,3 +205,24 @@ def test_a_home_that_cannot_be_written_stops_no_command(name, files):
 def test_output_that_nobody_reads_is_no_traceback(name, files):
     ended = run(name, files, reader=False)
     assert ended.status in (0, 1, 141) and "rror" not in ended.errors, ended.errors
+
+
+HELP_WITHOUT_HEAVY_PACKAGES = """
+import contextlib, io, runpy, sys
+for name in ("torch", "torchvision", "timm", "cv2", "pandas", "matplotlib", "scipy", "fvcore"):
+    sys.modules[name] = None  # importing it fails
+for name in sys.argv[1:]:
+    sys.argv[:] = [name, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            runpy.run_module(name, run_name="__main__")
+        except SystemExit as end:
+            assert not end.code, (name, end.code)
+"""
+
+
+def test_every_command_answers_help_before_it_imports_what_takes_a_second():
+    command = [sys.executable, "-c", HELP_WITHOUT_HEAVY_PACKAGES, *sorted(COMMANDS.values())]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
