@@ -40,6 +40,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/complexity.smk"
 include: "workflow/rules/present.smk"
+include: "workflow/rules/statistics.smk"
 include: "workflow/rules/released.smk"
 
 
