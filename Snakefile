@@ -32,6 +32,7 @@ rule all:
     default_target: True
     input:
         plan.targets(),
+        diagnosis.targets(plan),
     localrule: True
 
 
@@ -41,6 +42,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/complexity.smk"
 include: "workflow/rules/present.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/diagnosis.smk"
 include: "workflow/rules/released.smk"
 
 

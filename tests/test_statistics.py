@@ -117,6 +117,41 @@ def test_holm_multiplies_the_least_p_by_the_number_of_all():
     assert holm([]) == []
 
 
+def simulated(rng, images):
+    """Two models on the same persons, the second a little better, at three OKS thresholds."""
+    persons = rng.poisson(1.5, images)
+    image = np.repeat(np.arange(images), persons)
+    ease = rng.normal(0, 0.5, images)[image] + rng.normal(0, 1, len(image))
+    others = np.repeat(np.arange(images), rng.poisson(1, images))
+    for gain in (0, 0.2):
+        oks = 1 / (1 + np.exp(-1 - gain - ease - rng.normal(0, 0.7, len(image))))
+        score = np.append(oks + rng.normal(0, 0.15, len(oks)), rng.uniform(0, 0.7, len(others)))
+        order = np.argsort(-score, kind="stable")
+        oks = np.append(oks, np.zeros(len(others)))[order]
+        found = [np.flatnonzero(oks > threshold) for threshold in (0.5, 0.7, 0.9)]
+        none = [np.zeros(0, int)] * 3
+        yield Matches(persons, np.append(image, others)[order], found, none, none)
+
+
+@pytest.mark.slow
+def test_95_percent_of_the_intervals_hold_the_ap_and_the_difference_of_all_images():
+    rng = np.random.default_rng(2022)
+
+    def scores_of(samples, weights):
+        first, second = (sample.scores(weights)[0] for sample in samples)
+        return first, second, second - first
+
+    every = list(simulated(rng, 400_000))
+    truth = np.array(scores_of(every, once(every[0])))
+    held = np.zeros(3)
+    for number in range(2000):
+        samples = list(simulated(rng, 100))
+        drawn = np.array([scores_of(samples, w) for w in draws(100, 500, number)])
+        low, high = np.transpose([interval(column) for column in drawn.T])
+        held += (low <= truth) & (truth <= high)
+    assert ((held >= 0.93 * 2000) & (held <= 0.97 * 2000)).all(), held / 2000
+
+
 # The command
 
 

@@ -22,16 +22,15 @@ from pose.support.errors import PoseError, command
 from pose.support.fingerprint import code_of
 from pose.support.lock import Lock
 from workflow.current import KEPT_LABEL, Training, question
+from workflow.memory import memory_table
 from workflow.runs import UNKNOWN, Run, scoring, suppression
 from workflow.scripts.launch import devices
 from workflow.settings import Config
 
 TABLE, FIGURE = ("csv", "md", "html", "tex"), ("svg", "png")
-OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "training_figure"}
+OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "training_figure", "errors", "quality"}
 OF_ALL_RUNS |= {"intervals", "effects", "claims"}
 """Rules that can be asked for by name and stand on every training."""
-OF_TRAININGS = ("tables/table", "tables/effects", "tables/claims", "figures/")
-"""How the names of files begin that do."""
 OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
 """Targets that need no data yet."""
 
@@ -75,6 +74,11 @@ class Plan:
         return int(
             self.config.device == "cuda" or (self.config.device == "auto" and any(devices()))
         )
+
+    @property
+    def device(self) -> str:
+        """Where jobs run: of "auto" without a GPU :meth:`start` says once what it means."""
+        return "cpu" if self.config.device == "auto" and not self.gpus else self.config.device
 
     def on(self, dataset: str) -> dict[str, Run]:
         """The runs on that data set."""
@@ -260,6 +264,9 @@ class Plan:
         return self._stale
 
     def _check(self, trainings: list[Training]) -> set[str]:
+        if self.gpus:
+            first = {name: self.experiments[name, self.config.seeds[0]] for name in self.runs}
+            print(memory_table(first), file=sys.stderr)
         stale = [] if self.rendered is None or self._is_rendered else [self._receipt]
         self._changed = [one for one in trainings if one.is_changed]
         if asked := [one for one in self._changed if one.choice is None]:
@@ -272,7 +279,9 @@ class Plan:
 
     def _trainings(self, targets: Iterable[str]) -> list[Training]:
         """The trainings that stand behind Snakemake's targets."""
-        shared = tuple(f"{self.results}/{beginning}" for beginning in OF_TRAININGS)
+        of_runs = ("table", "errors", "quality", "controls", "audit", "effects", "claims")
+        names = (*(f"tables/{name}" for name in of_runs), "figures/")
+        shared = tuple(f"{self.results}/{name}" for name in names)
         every = not targets or any(t in OF_ALL_RUNS or t.startswith(shared) for t in targets)
         return [
             training

@@ -74,7 +74,8 @@ class ModelOptions(Frozen):
     init: Literal["effdet_coco", "imagenet", "scratch"]
     """Initial weights of the trunk."""
     head_weight: Positive = 1.0
-    """At the start, of the head's last batch normalisation of each scale; for init scratch only."""
+    """Weight at the start of each scale's last batch normalisation in EEffPose's head, which no
+    other model has; with init scratch only."""
 
     @model_validator(mode="before")
     @classmethod
@@ -295,7 +296,7 @@ class Experiment(Frozen):
     @model_validator(mode="after")
     def _options_of_the_family(self) -> Experiment:
         known = row_of(self.model)["options"].split()
-        for name in self.model_options.model_dump(exclude={"init"}, exclude_defaults=True):
+        for name in self.model_options.architecture():
             if name not in known:
                 hint = nearest(name, known) or f" ({self.model} has {', '.join(known) or 'none'})"
                 raise ValueError(f"unknown key 'model_options.{name}'{hint}")

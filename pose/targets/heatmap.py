@@ -79,7 +79,7 @@ def blurred_targets(
     them; except that nothing is reflected at the map's edge.
     """
     radius = kernel // 2
-    values = torch.from_numpy(cv2.getGaussianKernel(kernel, 0)[radius:, 0]).float()
+    values = cv2.getGaussianKernel(kernel, 0)[radius:, 0].astype("float32")
     profile = constant(tuple((values / values[0]).tolist()), joints.device)
     centre = _centre(joints, stride, offset)
     weights = _weights(centre, visible, heatmap_size, radius)

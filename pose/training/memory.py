@@ -1,9 +1,9 @@
 """How much of a GPU's memory a training step takes, and which chunk of a batch fits.
 
-Needs no torch. A chunk's forward pass keeps activations for its backward pass (:mod:`pose.training.activations`
-counts them); besides there are the weights with their gradients and Adam's two moments. What else
-a step takes (gradients of activations, workspaces, the CUDA context) is not counted: a tenth of the
-card is left for it.
+Needs no torch. A chunk's forward pass keeps activations for its backward pass, as
+:mod:`pose.training.activations` counts them; besides there are the weights with their gradients and
+Adam's two moments. What else a step takes (gradients of activations, workspaces, the CUDA context)
+is not counted: a tenth of the card is left for it.
 """
 
 from __future__ import annotations
@@ -44,10 +44,8 @@ class Need:
         return max(fitting, default=None)
 
 
-def require_fit(need: Need, settings: Training, processes: int, card: float) -> None:
-    """PoseError for a training of which even what is counted is more than ``card`` bytes."""
-    share = settings.batch_size // processes
-    chunk = share if settings.synchronised_batch_norm else settings.chunk_size
+def require_fit(need: Need, settings: Training, chunk: int, card: float) -> None:
+    """PoseError where even what is counted of ``chunk`` images is more than ``card`` bytes."""
     if settings.compile or need.of(chunk) <= card:  # compiled code keeps less
         return
     fitting = need.largest(settings.batch_size, card)
