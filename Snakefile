@@ -41,6 +41,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/complexity.smk"
 include: "workflow/rules/present.smk"
+include: "workflow/rules/statistics.smk"
 include: "workflow/rules/diagnosis.smk"
 include: "workflow/rules/published.smk"
 
