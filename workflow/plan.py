@@ -26,8 +26,8 @@ from workflow.runs import UNKNOWN, Run, scoring, suppression
 from workflow.scripts.launch import devices
 from workflow.settings import Config
 
-TABLE, FIGURE = ("csv", "md", "html"), ("svg", "png")
-OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "training_figure"}
+TABLE = ("csv", "md", "html")
+OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "figure9", "training_figure"}
 """Rules that can be asked for by name and stand on every training."""
 OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
 """Targets that need no data yet."""
@@ -92,34 +92,36 @@ class Plan:
             for boxes in (self.runs[run].boxes if "{boxes}" in name else [""])
         ]
 
+    def folders(self, runs: Iterable[str] | None = None) -> list[str]:
+        """The folder of every run and seed."""
+        return [str(Path(file).parent) for file in self.files("weights.safetensors", runs)]
+
     def targets(self) -> list[str]:
-        """Every file that results/README.md promises, so that each is made again when missing."""
-        ablation, first = self.ablation(), next(iter(self.runs))
-        tables = [*([1] if ablation else []), *self.comparisons()]
-        figures = ["figure1", *(["figure8"] if ablation else []), "training"]
+        """Every file but the figures that results/README.md promises.
+
+        Each is made again when it is missing.
+        """
+        tables = [*([1] if self.ablation() else []), *self.comparisons()]
         of_runs = ["weights.safetensors", "training.jsonl", "performance.jsonl"]
         of_boxes = ["predictions_{boxes}.npz", "metrics_{boxes}.json", "persons_{boxes}.parquet"]
         return [
             *(f"{self.results}/tables/table{n}.{kind}" for n in tables for kind in TABLE),
-            *(f"{self.results}/figures/{name}.{kind}" for name in figures for kind in FIGURE),
-            f"{self.results}/figures/samples_{first}.png",
-            *(f"{self.results}/figures/overlays_{run}.png" for run in self.runs),
             f"{self.results}/complexity.csv",
             *(file for name in (*of_runs, *of_boxes) for file in self.files(name)),
             *self.submissions(),
         ]
 
     def data_files(self, *splits: str) -> Callable[[Any], list[Path]]:
-        """An input function: the files whose change matters; images are not listed one by one."""
+        """An input function: :meth:`data_of` the wildcard's run."""
+        return lambda wildcards: self.data_of(wildcards.run, *splits)
 
-        def files(wildcards: Any) -> list[Path]:
-            run = self.runs[wildcards.run]
-            if run.dataset.is_rendered:
-                return [self._receipt]
-            paths = [run.dataset.annotations(run.root, split) for split in splits]
-            return [path for path in paths if path.exists()]
-
-        return files
+    def data_of(self, name: str, *splits: str) -> list[Path]:
+        """The files of a run's data whose change matters; images are not listed one by one."""
+        run = self.runs[name]
+        if run.dataset.is_rendered:
+            return [self._receipt]
+        paths = [run.dataset.annotations(run.root, split) for split in splits]
+        return [path for path in paths if path.exists()]
 
     @property
     def _receipt(self) -> Path:
