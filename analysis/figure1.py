@@ -23,10 +23,13 @@ from analysis import reported, style
 from analysis.results import PCKH, PLACES, load_results
 from pose.config.model_sheet import FILE
 from pose.support import cli
-from pose.support.errors import command
+from pose.support.errors import PoseError, command
 
-COLOURS = {"small": "#9db4c8", "large": "#56616c", "ours": style.RED}
-GROUPS = {"small": "small models", "large": "large models", "ours": "EffBase and EEffPose"}
+COLOURS = {"small": "#9db4c8", "large": "#56616c", "other": "#71808e", "ours": style.RED}
+GROUPS = {
+    **{"small": "small models", "large": "large models", "other": "other models"},
+    "ours": "EffBase and EEffPose",
+}
 MARKERS = {"256x192": "o", "384x288": "s", "256x256": "D", "384x384": "P"}
 OTHERS = "^v<>Xph*"  # of further inputs
 GOLD = "#f2a900"
@@ -61,6 +64,10 @@ NAMES = {
         "SimpleBaseline (ResNet-50)": BELOW,
         "SimpleBaseline (ResNet-152)": BELOW,
     },
+    MPII: {
+        **{"EEffPose-P0": LEFT, "EEffPose-P2": ABOVE, "HRNet-W32": BELOW},
+        **{"HRNet-W48": ABOVE, "EfficientPose IV": BELOW},
+    },
     "today": dict.fromkeys(("EEffPose-P0", "EEffPose-P2"), (6, -9, "left")),
 }
 
@@ -84,13 +91,15 @@ def main_figure(results: pd.DataFrame) -> Figure:
         name, cost = panel.split("|")
         if name in papers:
             _gap_and_limits(axes, papers[name], cost)
-            draw_reported(axes, papers[name], cost, markers, NAMES[cost])
+            draw_reported(axes, papers[name], cost, markers, NAMES[MPII if name == MPII else cost])
         draw_measured(axes, sets[name], cost, markers)
         _cost_axis(axes, AXES[cost])
         axes.set_ylabel(f"{PCKH if name == MPII else 'AP'} (%)")
         if cost == "params_m":
             axes.set_title(name if name in papers else f"Measured here alone: {name}")
-    figure.legend(handles=_handles(runs, sizes, markers), loc="outside lower center", ncols=3)
+    figure.legend(
+        handles=_handles(runs, papers.values(), markers), loc="outside lower center", ncols=3
+    )
     return figure
 
 
@@ -98,7 +107,7 @@ def summarised(results: pd.DataFrame) -> pd.DataFrame:
     """A row per val set, model, input and protocol: ``mean``, ``low`` and ``high`` over seeds.
 
     On a val set where any run has a detector's boxes, as the paper's comparison does, only such
-    rows count. ``params_m`` in millions.
+    rows count. ``params_m`` in millions. PoseError for a model whose cost was not counted.
     """
     runs = results[results["split"] == "val"].copy()
     runs["score"] = runs["AP"].fillna(runs[PCKH])
@@ -110,6 +119,11 @@ def summarised(results: pd.DataFrame) -> pd.DataFrame:
     runs["params_m"] = runs["params"].astype(float) / 1e6
     one = ["val_set", "model", "input", "protocol"]
     scores = runs.groupby(one)["score"].agg(mean="mean", low="min", high="max")
+    if len(unknown := runs.loc[runs["params"].isna(), "model"].unique()):
+        raise PoseError(
+            f"complexity.csv beside the runs: no row for {', '.join(unknown)};"
+            " rerun pose.complexity"
+        )
     about = runs.groupby(one)[["params_m", "gmacs", "order", "boxes"]].first()
     return about.join(scores).reset_index()
 
@@ -124,7 +138,7 @@ def with_costs(val_set: str) -> pd.DataFrame:
     if val_set == MPII:
         table = table.assign(name=table["method"], score=table[PCKH])
         ours = table["method"].str.startswith("EEffPose")
-        table["group"] = ours.map({True: "ours", False: "large"})
+        table["group"] = ours.map({True: "ours", False: "other"})
         costs = costs[costs["num_keypoints"] == 16]
     else:
         table["name"] = [_name(row) for row in table.itertuples()]
@@ -184,7 +198,8 @@ def draw_measured(axes: Axes, runs: pd.DataFrame, cost: str, markers: dict[str, 
         x = getattr(row, cost)
         axes.errorbar(
             *(x, row.mean), [[row.mean - row.low], [row.high - row.mean]], fmt=markers[row.input],
-            ms=11, color=GOLD, mec=style.INK, mew=0.7, ecolor=style.INK, elinewidth=1, zorder=4,
+            ms=9.5, alpha=0.9, color=GOLD, mec=style.INK, mew=0.7, ecolor=style.INK,
+            elinewidth=1, zorder=4,
         )  # fmt: skip
         name = row.model if pd.isna(row.order) else row.order
         inside = len(name) <= 2  # so short a name fits into its mark
@@ -258,8 +273,16 @@ def _markers(sizes: Iterable[str]) -> dict[str, str]:
     return MARKERS | {size: OTHERS[k % len(OTHERS)] for k, size in enumerate(further)}
 
 
-def _handles(runs: pd.DataFrame, sizes: list[str], markers: dict[str, str]) -> list[Line2D | Patch]:
-    handles = [_mark(COLOURS[group], f"{text}, as reported") for group, text in GROUPS.items()]
+def _handles(
+    runs: pd.DataFrame, papers: Iterable[pd.DataFrame], markers: dict[str, str]
+) -> list[Line2D | Patch]:
+    groups = {group for table in papers for group in table["group"]}
+    sizes = [size for table in (*papers, runs) for size in table["input"]]
+    handles = [
+        _mark(COLOURS[group], f"{text}, as reported")
+        for group, text in GROUPS.items()
+        if group in groups
+    ]
     handles.append(Patch(color=style.PALE, label="the gap to cross"))
     if len(runs):
         text = "measured here (number: ablation order)"

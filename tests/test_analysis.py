@@ -136,8 +136,12 @@ def test_training_figure_draws_every_run(tmp_path):
         line = {"event": "epoch", "loss": 0.1, "images_per_second": 9.0, "data_wait_share": 0.2}
         file.write_text("".join(json.dumps({"epoch": e} | line) + "\n" for e in (0, 1)))
         files.append(file)
-    figure = training.training_figure(read_performance(files))
+    figure = training.training_figure(load_curves(tmp_path / "demo"), SHEET)
     assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2]
+    styles = line_styles(orders_of(SHEET))
+    assert [line.get_color() for line in figure.axes[0].lines] == [
+        styles[order]["color"] for order in "18"
+    ]
 
 
 def test_seeds_are_averaged(tmp_path, complexity):
@@ -194,7 +198,7 @@ def test_a_malformed_log_line_is_named(tmp_path):
 
 def test_figure8_follows_the_papers_line_rule(tmp_path):
     files = [write_log(tmp_path, order, AP=0.2, lr=1e-3 * order) for order in range(1, 9)]
-    figure = figure8.convergence_figure(read_logs(files), SHEET)
+    figure = figure8.convergence_figure(load_curves(tmp_path), SHEET)
     ap, lr = figure.axes
     assert lr.get_yscale() == "log"
     for axes in (ap, lr):
@@ -212,7 +216,7 @@ def test_figure8_draws_the_median_of_the_seeds_and_their_range(tmp_path):
     scores = {0: 0.1, 1: 0.2, 2: 0.6}
     files = [write_log(tmp_path, 8, seed, AP=score) for seed, score in scores.items()]
     files[2].write_text(files[2].read_text().splitlines()[0] + "\n")  # this one was interrupted
-    top, _ = figure8.convergence_figure(read_logs(files), SHEET).axes
+    top, _ = figure8.convergence_figure(load_curves(tmp_path), SHEET).axes
     (line,), (band,) = top.get_lines(), top.collections
     assert np.allclose(line.get_ydata(), [20, 15, 15])
     bounds = band.get_datalim(top.transData).extents
@@ -224,10 +228,10 @@ def test_figure8_draws_the_median_of_the_seeds_and_their_range(tmp_path):
 def test_figure8_draws_a_learning_rate_once_and_names_the_orders_that_share_it(tmp_path):
     same = [write_log(tmp_path, order) for order in (1, 2)]
     same[1].write_text("".join(f"{line}\n" for line in same[1].read_text().splitlines()[:2]))
-    _, rates = figure8.convergence_figure(read_logs(same), SHEET).axes
+    _, rates = figure8.convergence_figure(load_curves(tmp_path), SHEET).axes
     assert [line.get_label() for line in rates.get_lines()] == ["all"]
     others = [*same, write_log(tmp_path, 8, AP=0.2, lr=5e-4)]
-    _, rates = figure8.convergence_figure(read_logs(others), SHEET).axes
+    _, rates = figure8.convergence_figure(load_curves(tmp_path), SHEET).axes
     assert {line.get_label() for line in rates.get_lines()} == {"1, 2", "8"}
 
 
