@@ -11,8 +11,11 @@ override DEMO := results/demo
 
 .PHONY: demo test test-all bench lint lock setup clean
 
+# What the steps print is shown; what Snakemake does is in its log, and shown where it fails.
 demo: setup
-	$(SNAKEMAKE) --cores all --quiet rules
+	@mkdir -p $(DEMO)/logs
+	@$(SNAKEMAKE) --cores all --quiet rules 2> $(DEMO)/logs/snakemake.log || \
+		{ cat $(DEMO)/logs/snakemake.log; exit 1; }
 	@test $(DEMO)/report.zip -nt $(DEMO)/tables/table1.html || \
 		$(SNAKEMAKE) --report $(DEMO)/report.zip --quiet
 	@echo "Tables    $(DEMO)/tables/   (table1.html, .md, .csv)"

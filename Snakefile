@@ -34,6 +34,7 @@ rule all:
     input:
         plan.targets(),
         figures.targets(plan),
+        diagnosis.targets(plan),
     localrule: True
 
 
@@ -43,6 +44,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/complexity.smk"
 include: "workflow/rules/present.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/diagnosis.smk"
 include: "workflow/rules/released.smk"
 
 

@@ -39,21 +39,20 @@ from pose.support.errors import PoseError, command
 RESAMPLES = 10_000
 
 
-def coco_sample(path: Path, truth: Any, choices: Sequence[Any]) -> Matches:
-    """One file's matches; ``choices`` make results of raw predictions, as in pose.evaluate."""
-    if path.suffix == ".npz":
-        raw = read_predictions(path, truth)
-        return Matches.of(to_records(raw, truth.keypoints, *choices), truth)
-    return Matches.of(read_results(path, truth.image_ids, truth.keypoints), truth)
-
-
-def mpii_sample(path: Path, truth: Any) -> Hits:
-    """One file's hits."""
+def read_sample(path: Path, metric: str, truth: Any, choices: Sequence[Any]) -> Sample:
+    """What one file achieved; ``choices`` make results of raw predictions, as in pose.evaluate."""
+    raw = path.suffix == ".npz"
+    if metric == "AP" and raw:
+        records = to_records(read_predictions(path, truth), truth.keypoints, *choices)
+        return Matches.of(records, truth)
+    if metric == "AP":
+        return Matches.of(read_results(path, truth.image_ids, truth.keypoints), truth)
     persons = len(truth.joints)
-    if path.suffix == ".npz":
-        raw = Predictions.load(path)
-        return Hits.of(pckh.from_rows(raw.keypoints[..., :2], raw.person_ids, persons), truth)
-    return Hits.of(pckh.read_predictions(path, persons), truth)
+    if not raw:
+        return Hits.of(pckh.read_predictions(path, persons), truth)
+    predictions = Predictions.load(path)
+    joints = pckh.from_rows(predictions.keypoints[..., :2], predictions.person_ids, persons)
+    return Hits.of(joints, truth)
 
 
 def compare(samples: Mapping[str, Sample], resamples: int) -> dict[str, Any]:
@@ -65,7 +64,7 @@ def compare(samples: Mapping[str, Sample], resamples: int) -> dict[str, Any]:
     names, files = list(samples), list(samples.values())
     metric = files[0].metrics[0]
     score = [one.scores(np.ones(one.units, np.int64))[0] for one in files]
-    drawn = resampled(files, resamples)[..., 0]
+    drawn = np.stack([scores[:, 0] for scores in resampled(files, resamples)], axis=1)
     scores = {}
     for place, name in enumerate(names):
         low, high = interval(drawn[:, place])
@@ -122,11 +121,10 @@ def main(arguments: list[str] | None = None) -> None:
         raise PoseError(f"--results: {twice[0]} is named twice; name each file once")
     dataset = dataset_of(options.dataset)
     truth = dataset.read_truth(options.annotations)
-    if dataset.metric == "AP":
-        choices = options.rescore_threshold, options.oks_nms, options.soft_oks_nms
-        samples = {str(path): coco_sample(path, truth, choices) for path in options.results}
-    else:
-        samples = {str(path): mpii_sample(path, truth) for path in options.results}
+    choices = options.rescore_threshold, options.oks_nms, options.soft_oks_nms
+    samples = {
+        str(path): read_sample(path, dataset.metric, truth, choices) for path in options.results
+    }
     found = compare(samples, options.resamples)
     if options.json:
         print(json.dumps(found))

@@ -70,7 +70,7 @@ class Analysis:
     def of(cls, results: Sequence[dict[str, Any]], truth: Truth) -> Analysis:
         """Of sound ``results``, such as :mod:`pose.evaluation.results` reads."""
         metrics = coco.evaluate(results, truth, "fast")
-        judge = coco.run(results, truth, metrics["evaluator"].split()[0])
+        judge = coco.run(results, truth, coco.fastest(truth))
         people = truth.content["annotations"]
         matched = np.zeros(len(people))
         for image in _of_all_sizes(judge):

@@ -23,8 +23,7 @@ from analysis.results import run_of
 from pose.config.datasets import DATASETS
 from pose.datasets import dataset_of
 from pose.datasets.coco_format import Truth
-from pose.evaluation.predictions import Predictions
-from pose.evaluation.results import add_suppression, read_results, to_records
+from pose.evaluation.results import add_suppression, read_predictions, read_results, to_records
 from pose.support import cli
 from pose.support.errors import PoseError, command
 
@@ -163,11 +162,8 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 def _read(path: Path, truth: Truth, args: argparse.Namespace) -> list[dict[str, Any]]:
     if path.suffix != ".npz":
         return read_results(path, truth.image_ids, truth.keypoints)
-    raw = Predictions.load(path)
-    if unknown := set(raw.image_ids.tolist()) - truth.image_ids:
-        raise PoseError(f"{path}: image {min(unknown)} is not in {truth.path}")
     choices = args.rescore_threshold, args.oks_nms, args.soft_oks_nms
-    return to_records(raw, truth.keypoints, *choices)
+    return to_records(read_predictions(path, truth), truth.keypoints, *choices)
 
 
 @command
@@ -186,7 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     if dataset.metric != "AP":
         raise PoseError(f"--dataset {args.dataset} has no AP; the kinds of errors are for AP")
     if twice := [path for path in args.results if args.results.count(path) > 1]:
-        raise PoseError(f"--results names {twice[0]} twice; name each file once")
+        raise PoseError(f"--results: {twice[0]} is named twice; name each file once")
     truth = dataset.read_truth(args.annotations)
     found = {str(path): analyse(_read(path, truth, args), truth) for path in args.results}
     named = dict(zip(names_of(args.results), found.values(), strict=True))

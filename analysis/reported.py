@@ -32,6 +32,12 @@ def mpii_val() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "table4_mpii_val.csv", dtype=numbers, keep_default_na=False)
 
 
+def slips(number: int) -> pd.DataFrame:
+    """Where the paper says something of a table (``place``, ``says``) that is not so (``but``)."""
+    table = pd.read_csv(FOLDER / "slips.csv", keep_default_na=False)
+    return table[table["table"] == number]
+
+
 def since_2022() -> pd.DataFrame:
     """COCO val2017 in the detector's boxes, as projects report it since; ``gmacs`` as they count.
 

@@ -139,20 +139,20 @@ def draws(units: int, resamples: int, seed: int = SEED) -> Iterator[np.ndarray]:
         yield np.bincount(rng.integers(0, units, units), minlength=units)
 
 
-def resampled(samples: Sequence[Sample], resamples: int, seed: int = SEED) -> np.ndarray:
-    """Scores (resamples, samples, metrics), each resample's of the same draw for all samples."""
+def resampled(samples: Sequence[Sample], resamples: int, seed: int = SEED) -> list[np.ndarray]:
+    """For each sample its scores (resamples, metrics); those of as many units share the draws."""
 
-    def of_one(sample: Sample) -> list[tuple[float, ...]]:
-        return [sample.scores(weights) for weights in draws(sample.units, resamples, seed)]
+    def of_one(sample: Sample) -> np.ndarray:
+        return np.array([sample.scores(w) for w in draws(sample.units, resamples, seed)])
 
     with ThreadPoolExecutor() as pool:  # numpy works without Python's lock
-        return np.stack(list(pool.map(of_one, samples)), axis=1)
+        return list(pool.map(of_one, samples))
 
 
 def interval(scores: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """The percentiles between which ``level`` of the resampled scores lie; NaN are left out."""
-    low, high = np.nanpercentile(scores, [50 * (1 - level), 50 * (1 + level)], axis=0)
-    return low, high
+    low, high = np.nanpercentile(scores, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
 
 
 def p_better(differences: np.ndarray) -> float:

@@ -6,6 +6,10 @@ sum, product or max-pooling: those are named as unsupported. ``gmacs_conv_linear
 convolutions and linear layers alone. Peak activation memory: the most bytes of tensors alive at
 once during that pass in float32, as eager PyTorch frees them: the images and every operator's
 output, not the weights, nor what a kernel allocates inside itself.
+
+With ``--memory BATCH``, instead: the bytes that a training step on so many images keeps of each for
+its backward pass, in float32 and in 16 bits, and those of the whole step with weights, gradients
+and Adam's moments (:mod:`pose.training.memory` tells what is not counted).
 """
 
 from __future__ import annotations
@@ -17,9 +21,10 @@ import multiprocessing
 import re
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -29,10 +34,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pose.config import experiment
 from pose.models import create_model
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic, read_text
+from pose.training.memory import BYTES_A_PARAMETER
 
 PARTS = ("backbone", "neck", "head")
 CONV_LINEAR = ("conv", "linear", "addmm")  # fvcore's names
@@ -169,6 +176,25 @@ def measured(case: Case) -> dict[str, Any]:
     }
 
 
+def training_memory(case: Case, images: int) -> dict[str, Any]:
+    """The row of ``case`` for training on so many images at a time, by the model's own recipe."""
+    from pose.training.activations import count  # takes a second to import
+
+    dataset, size = "mpii" if case.num_keypoints == 16 else "coco", input_size(case.input)
+    options = experiment(case.model, dataset, size).model_options.architecture()
+    build = partial(create_model, case.model, case.num_keypoints, **options)
+    fp32, half = (count(build, size, precision, images) for precision in ("fp32", "fp16"))
+    return {
+        **vars(case),
+        "params": int(fp32.always) // BYTES_A_PARAMETER,
+        "images": images,
+        "bytes_fp32": round(fp32.an_image),
+        "bytes_16bit": round(half.an_image),
+        "step_gb_fp32": round(fp32.of(images) / 1e9, 3),
+        "step_gb_16bit": round(half.of(images) / 1e9, 3),
+    }
+
+
 def read_sheet(file: Path) -> list[Case]:
     """The cases of a CSV file with the columns of :data:`SHEET`; PoseError for another file."""
     try:
@@ -188,7 +214,9 @@ def _cases(args: argparse.Namespace) -> list[Case]:
     return cases + (read_sheet(args.sheet) if args.sheet else [])
 
 
-def _measured(cases: list[Case], workers: int) -> Iterator[dict[str, Any]]:
+def _measured(
+    measured: Callable[[Case], dict[str, Any]], cases: list[Case], workers: int
+) -> Iterator[dict[str, Any]]:
     if workers <= 1:
         yield from map(measured, cases)
         return
@@ -208,6 +236,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE", help=f"more of them: a CSV of {', '.join(SHEET)}"
     )
+    parser.add_argument(
+        "--memory", type=cli.whole(2, 10_000), metavar="BATCH", help="of training on BATCH images"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a model")
     parser.add_argument("--csv", type=cli.output_file(), metavar="FILE", help="write a row a model")
     parser.add_argument("--workers", type=cli.WORKERS, default=1, help="processes that measure")
@@ -215,12 +246,13 @@ def main(argv: list[str] | None = None) -> None:
     if not (args.models or args.sheet):
         parser.error("name a MODEL or a --sheet")
     rows = []
-    for row in _measured(_cases(args), args.workers):
+    measuring = partial(training_memory, images=args.memory) if args.memory else measured
+    for row in _measured(measuring, _cases(args), args.workers):
         rows.append(row)
         shown = "\n".join(f"{key:20} {value}" for key, value in row.items())
         print(json.dumps(row) if args.json else shown, flush=True)
     if args.csv:
-        with atomic(args.csv) as partial, partial.open("w", newline="") as file:
+        with atomic(args.csv) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)

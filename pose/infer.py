@@ -26,15 +26,15 @@ from pose.models import create_model
 from pose.parallel.distributed import process_group, rank
 from pose.parallel.share import gather, own_share, raise_together
 from pose.support import cli
-from pose.support.device import device_name, select_device
+from pose.support.device import arithmetic, device_name, select_device
 from pose.support.errors import PoseError, command
 from pose.support.fingerprint import code_of
 from pose.support.progress import progress_bar
 from pose.targets.heatmap import normalise
+from pose.training.faults import faults_in_one_line
 from pose.weights.about import read_about, require_fit
 from pose.weights.file import load_weights
 
-BATCH_SIZE = 64
 TRAINING_FACTS = ("training_persons", "training_skipped")  # of a weights file, if it has them
 PATIENCE = timedelta(minutes=30)  # with a process that has more to do than the others
 
@@ -52,9 +52,10 @@ def predict(
     the bit to what a single process finds. Raises PoseError for an unreadable image, in all.
     """
     model.eval()
-    share = own_share(len(samples), BATCH_SIZE)
+    batch_size = experiment.test.inference_batch
+    share = own_share(len(samples), batch_size)
     dataset = Subset(PoseDataset(samples, experiment.input_size), share)
-    loader = testing_loader(dataset, BATCH_SIZE, workers, device)
+    loader = testing_loader(dataset, batch_size, workers, device)
     own = torch.zeros(0, len(samples.keypoints), 3)
     error = None
     try:
@@ -95,6 +96,7 @@ def _made_from(weights: dict[str, Any], experiment: Experiment) -> dict[str, Any
     return origin | {"code": origin["code"] | {"infer": code.fingerprint}}
 
 
+@arithmetic()
 @torch.inference_mode()
 def predict_batches(
     model: nn.Module,
@@ -171,7 +173,8 @@ def main(argv: list[str] | None = None) -> None:
     model = create_model(experiment.model, len(samples.keypoints), **architecture)
     load_weights(model, args.weights)
     model.to(device, memory_format=torch.channels_last)
-    with process_group(PATIENCE):
+    smaller = f"set test.inference_batch below {experiment.test.inference_batch}"
+    with process_group(PATIENCE), faults_in_one_line(smaller):
         predictions = predict(model, samples, experiment, device, args.workers)
         if rank() == 0:
             predictions.about.update({key: about.get(key) for key in TRAINING_FACTS})

@@ -29,7 +29,7 @@ from pose.data.zipped import MAX_BYTES
 from pose.datasets import dataset_of
 from pose.datasets.fields import LIMIT, PERSON
 from pose.evaluation.results import rescore
-from pose.infer import BATCH_SIZE, predict_batches
+from pose.infer import predict_batches
 from pose.models import create_model
 from pose.support import cli
 from pose.support.device import device_name, select_device
@@ -190,7 +190,7 @@ def predict_photos(
     samples = to_samples(list(photos.values()), people, experiment)
     crops = Crops(list(photos.values()), samples, experiment.input_size)
     model.to(device, memory_format=torch.channels_last).eval()
-    loader = testing_loader(crops, BATCH_SIZE, 0)
+    loader = testing_loader(crops, experiment.test.inference_batch, 0)
     keypoints = predict_batches(model, loader, samples, experiment, device).numpy().astype(float)
     scores = rescore(keypoints[..., 2], samples.box_scores, experiment.test.rescore_threshold)
     named = [(name, box) for name, own in zip(photos, people, strict=True) for box in own]

@@ -12,9 +12,10 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ from pose.support.errors import command
 from pose.support.files import atomic
 from pose.support.lock import Lock
 from pose.training.checkpoint import OUTPUTS
-from pose.training.faults import faults_in_one_line
+from pose.training.faults import faults_in_one_line, less_memory
+from pose.training.memory import require_fit
 from pose.training.trainer import Trainer
 from pose.weights import initialise
 
@@ -55,19 +57,23 @@ def train(
 
     ``wait``: for another one to end, instead of the PoseError. ``options`` are the Trainer's.
     """
-    with faults_in_one_line(experiment.train.batch_size), run_lock(run_dir, wait):
+    with faults_in_one_line(less_memory(experiment.train)), run_lock(run_dir, wait):
         train_set = open_split(experiment.dataset, data_root, "train", experiment.input_size)
         val_set = open_split(experiment.dataset, data_root, "val", experiment.input_size)
         check_truth(experiment, data_root, val_set)
         dataset = PoseDataset(
             train_set, experiment.input_size, experiment.augmentation, experiment.seed
         )
-        torch.manual_seed(experiment.seed)
         chosen = experiment.model_options
-        model = create_model(experiment.model, len(train_set.keypoints), **chosen.architecture())
+        joints = len(train_set.keypoints)
+        build = partial(create_model, experiment.model, joints, **chosen.architecture())
+        if device.type == "cuda":
+            require_memory(experiment, build, torch.cuda.get_device_properties(device).total_memory)
+        torch.manual_seed(experiment.seed)
+        model = build()
         initialise(model, chosen.init)
         if chosen.head_weight != 1:
-            model.head.start_at(chosen.head_weight)
+            model.start_head(chosen.head_weight)
 
         def validate(model: nn.Module) -> dict[str, Any]:
             predictions = predict(model, val_set, experiment, device, workers)
@@ -83,6 +89,17 @@ def train(
         for number in SIGNALS:
             signal.signal(number, lambda number, _: setattr(trainer, "stop_signal", number))
         trainer.run()
+
+
+def require_memory(experiment: Experiment, build: Callable[[], nn.Module], card: int) -> None:
+    """PoseError where a step on a GPU with ``card`` bytes is sure to run out of memory."""
+    from pose.training.activations import count  # takes a second to import
+
+    settings = experiment.train
+    whole = settings.synchronised_batch_norm
+    images = settings.batch_size // distributed.world_size() if whole else settings.chunk_size
+    need = count(build, experiment.input_size, settings.precision, images)
+    require_fit(need, settings, images, card)
 
 
 @contextmanager

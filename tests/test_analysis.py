@@ -6,13 +6,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from analysis import comparison, figure1, figure8, overlays, reported, style, table1, training
+from analysis import figure1, figure8, overlays, reported, style, training
 from analysis.ablation import line_styles, orders_of
-from analysis.code_mix import mixed_code
 from analysis.results import describe, read_complexity, read_logs, read_metrics, read_performance
 from pose.config.model_sheet import FILE, read_sheet, switches
 from pose.data.samples import Samples
@@ -56,79 +54,6 @@ def write_log(folder: Path, order: int, seed: int = 0, **score) -> Path:
     return file
 
 
-def test_reported_tables_hold_the_papers_numbers():
-    ablation = reported.ablation()
-    assert list(ablation.index) == list(range(1, 9))
-    assert tuple(ablation.loc[8, ["AP", "AR"]]) == (75.4, 81.1)
-    assert not ablation.loc[1, list(reported.SWITCHES)].any()
-    # All combinations of three switches, once each.
-    assert len(ablation.drop_duplicates(list(reported.SWITCHES))) == 8
-    val = reported.coco_val().set_index(["backbone", "input_h"])
-    assert val.loc[("EEffNet-B0", 256), "params_m"] == 8.98
-    assert val.loc[("HRNet-W48", 384), "AP"] == 76.3
-    assert np.isnan(val.loc[("Hourglass", 256), "AR"])
-    assert reported.coco_test_dev().set_index("method").loc["EEffPose-P2", "AP"] == 75.9
-    assert reported.mpii_val().set_index("method").loc["EEffPose-P0", "PCKh50"] == 90.4
-
-
-def test_table1_keeps_reported_and_measured_numbers_apart(tmp_path, complexity):
-    files = [write_metrics(tmp_path, 8), write_metrics(tmp_path, 8, boxes="det", AP=0.2)]
-    output = tmp_path / "tables"
-    inputs = ["--metrics", *map(str, files), "--complexity", str(complexity)]
-    table1.main([*inputs, "--output-dir", str(output)])
-    table = pd.read_csv(output / "table1.csv").set_index("order")
-    assert len(table) == 8
-    best = table.loc[8]
-    assert best["paper AP (COCO val)"] == 75.4
-    assert float(best["measured AP, gt boxes"]) == 25.0
-    assert float(best["measured AP, det boxes"]) == 20.0
-    assert best["params (M)"] == 9.004
-    assert best["dataset"] == "synthetic"
-    assert table.loc[1, "measured AP, gt boxes"] == "not run"
-    for name in ("table1.md", "table1.html"):
-        text = (output / name).read_text()
-        assert "synthetic (4 val images)" in text and "must not be compared" in text
-        assert text.count("not run") == 7 * 4
-    assert "http" not in (output / "table1.html").read_text()
-
-
-def test_comparison_shows_every_row_of_the_paper_and_runs_it_has_no_row_for(tmp_path, complexity):
-    named = {"model": "hrnet-w32", "dataset": "coco", "input": "256x192", "images": 5000}
-    other = named | {"model": "lpn-50", "images": 83}
-    files = [
-        write_metrics(tmp_path, 1, AP=0.744, **named),
-        write_metrics(tmp_path, 2, seed=1, AP=0.746, **named),
-        write_metrics(tmp_path, 8, **other),
-    ]
-    inputs = ["--metrics", *map(str, files), "--complexity", str(complexity)]
-    sheet = ROOT / "config/models.tsv"
-    comparison.main(["2", *inputs, "--models", str(sheet), "--output-dir", str(tmp_path)])
-    table = pd.read_csv(tmp_path / "table2.csv")
-    assert len(table) == len(reported.coco_val()) + 1
-    row = table[(table["backbone"] == "HRNet-W32") & (table["input"] == "256x192")].iloc[0]
-    assert (row["paper AP"], row["measured AP, gt boxes"]) == ("74.4", "74.5 ± 0.1")
-    assert row["val set"] == "COCO val2017"
-    danet = table[table["backbone"] == "DANet-72"].iloc[0]
-    assert danet["method"] == "DANet †" and danet["counted params (M)"] == "3.345"
-    assert danet["measured AP, gt boxes"] == "not run"
-    assert tuple(table.iloc[-1][["method", "paper AP", "val set"]]) == (
-        "lpn-50",
-        "-",
-        "83 of 5000 images",
-    )
-    assert "must not be compared" in (tmp_path / "table2.md").read_text()
-
-
-def test_test_dev_is_compared_by_the_archives_that_its_server_scores(tmp_path, complexity):
-    inputs = ["--submissions", "hrnet-w32@256x192=d/a.zip", "--complexity", str(complexity)]
-    sheet = ROOT / "config/models.tsv"
-    comparison.main(["3", *inputs, "--models", str(sheet), "--output-dir", str(tmp_path)])
-    table = pd.read_csv(tmp_path / "table3.csv").set_index(["backbone", "input"])
-    assert table.loc[("HRNet-W32", "256x192"), "submission to the server"] == "a.zip"
-    assert (table["submission to the server"] == "not run").sum() == len(table) - 1
-    assert not any(column.startswith("measured") for column in table)
-
-
 def test_training_figure_draws_every_run(tmp_path):
     files = []
     for order in (1, 8):
@@ -144,21 +69,6 @@ def test_training_figure_draws_every_run(tmp_path):
     ]
 
 
-def test_seeds_are_averaged(tmp_path, complexity):
-    files = [write_metrics(tmp_path, 2, seed, AP=ap) for seed, ap in enumerate((0.2, 0.3))]
-    table = table1.ablation_table(read_metrics(files), read_complexity(complexity), SHEET)
-    row = table1.summarise(table).set_index("order").loc["2"]
-    assert row["measured AP, gt boxes"] == "25.0 ± 7.1"  # sample standard deviation
-    assert row["seed"] == "0, 1"
-
-
-def test_runs_of_different_protocols_are_not_averaged(tmp_path, complexity):
-    files = [write_metrics(tmp_path, 2), write_metrics(tmp_path, 2, 1, protocol="released")]
-    table = table1.ablation_table(read_metrics(files), read_complexity(complexity), SHEET)
-    rows = table1.summarise(table)
-    assert list(rows[rows["order"] == "2"]["protocol"]) == ["controlled", "released"]
-
-
 def test_two_protocols_are_named_and_more_are_counted(tmp_path):
     protocols = ("released", "paper", "controlled")
     files = [write_metrics(tmp_path, k, protocol=name) for k, name in enumerate(protocols, 1)]
@@ -166,16 +76,6 @@ def test_two_protocols_are_named_and_more_are_counted(tmp_path):
     two = f"{where}protocol released; {where}protocol paper"
     assert describe(read_metrics(files[:2])) == two
     assert describe(read_metrics(files)) == f"{where}3 protocols (named in the tables)"
-
-
-def test_mpii_runs_give_pckh_columns(tmp_path, complexity):
-    file = tmp_path / "mpii.json"
-    row = {"model": "eeffpose-p0-order1", "seed": 0, "boxes": "gt", "protocol": "released"}
-    file.write_text(json.dumps(row | {"input": "64x64", "dataset": "mpii", "persons": 264}
-                               | {"PCKh@0.5": 40.0}))  # fmt: skip
-    table = table1.ablation_table(read_metrics([file]), read_complexity(complexity), SHEET)
-    assert table.set_index("order").loc["1", "measured PCKh@0.5, gt boxes"] == 40.0
-    assert not any(column.startswith("measured AP") for column in table)
 
 
 @pytest.mark.parametrize(
@@ -254,27 +154,7 @@ def sheet_with(folder: Path, *rows: str, column: str | None = None) -> Path:
 CROSS = "eeffpose-p0-cross eeffpose 12 meme cross meme - false protocol 4 activation -"
 
 
-def test_a_further_order_is_a_row_like_any_other_without_a_paper_number(tmp_path, complexity):
-    sheet = sheet_with(tmp_path, CROSS)
-    files = [write_metrics(tmp_path, 1), write_metrics(tmp_path, 2, model="eeffpose-p0-cross")]
-    inputs = ["--metrics", *map(str, files), "--complexity", str(complexity)]
-    table1.main([*inputs, "--models", str(sheet), "--output-dir", str(tmp_path)])
-    table = pd.read_csv(tmp_path / "table1.csv").set_index("order")
-    assert list(table.index) == [*range(1, 9), 12]
-    assert table.loc[12, "measured AP, gt boxes"] == "25.0"
-    switched = table.loc[12, ["MEMe backbone", "MEMe neck", "MEMe head"]]
-    assert list(switched) == [True, "cross", True]
-    assert list(table.loc[12, ["paper AP (COCO val)", "paper AR (COCO val)"]]) == ["-", "-"]
-    row = next(
-        line for line in (tmp_path / "table1.md").read_text().splitlines() if "cross" in line
-    )
-    assert [cell.strip() for cell in row.split("|")[1:7]] == ["12", "✓", "cross", "✓", "-", "-"]
-
-
-def test_results_of_a_model_that_the_sheet_lacks_are_refused_not_left_out(tmp_path, complexity):
-    metrics = read_metrics([write_metrics(tmp_path, 12)])
-    with pytest.raises(PoseError, match=r"eeffpose-p0-order12, which is not in config/models\.tsv"):
-        table1.ablation_table(metrics, read_complexity(complexity), SHEET)
+def test_logs_of_a_model_that_the_sheet_lacks_are_refused_not_left_out(tmp_path):
     with pytest.raises(PoseError, match=r"eeffpose-p0-order9, which is not in config/models\.tsv"):
         figure8.convergence_figure(read_logs([write_log(tmp_path, 9)]), SHEET)
 
@@ -411,29 +291,3 @@ def test_overlays_show_persons_from_best_to_worst():
     detected = Predictions(ids, ids * 0 - 1, points, ones, truth.areas, boxes, boxes)
     with pytest.raises(PoseError, match="predictions_gt"):
         overlays.choose(truth, detected)
-
-
-def test_results_of_different_code_are_named_where_they_meet(tmp_path):
-    def metrics(*codes, **values):
-        files = [
-            write_metrics(tmp_path, order, seed, made_from={"code": code}, **values)
-            for order, seed, code in codes
-        ]
-        return mixed_code(read_metrics(files))
-
-    same = {"train": "aaaa", "infer": "bbbb", "evaluate": "cccc"}
-    other_model = same | {"train": "dddd"}  # of which other parts of the code count
-    assert metrics((1, 0, same), (1, 1, same), (8, 0, other_model)) == ""
-    assert mixed_code(read_metrics([write_metrics(tmp_path, 1)])) == ""
-    assert "eeffpose-p0-order1 was trained with aaaa and eeee" in metrics(
-        (1, 0, same), (1, 1, same | {"train": "eeee"})
-    )
-    assert "(seed 0) was trained with aaaa+eeee in turn" in metrics(
-        (1, 0, same | {"train": "aaaa+eeee"})
-    )
-    assert "scores are by cccc and ffff" in metrics(
-        (1, 0, same), (8, 0, same | {"evaluate": "ffff"})
-    )
-    assert "is of aaaa, kept beside eeee" in metrics(
-        (1, 0, same), kept_code="aaaa, kept beside eeee"
-    )

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from forked import forked
+from result_folders import write_run
 from test_analysis import complexity as complexity  # a fixture
 from test_analysis import write_log, write_metrics
 
@@ -35,16 +36,18 @@ def commands() -> dict[str, str]:
 COMMANDS = commands()
 ARGUMENTS = {
     "analysis.compare": "--annotations {annotations} --results {predictions} --resamples 20",
-    "analysis.comparison": "2 --complexity {complexity} --models {sheet} --output-dir {out}",
+    "analysis.comparison": "1 {run} --models {sheet} --output-dir {out}",
     "analysis.complexity_table": "--complexity {measured} --models {sheet} --output-dir {out}",
     "analysis.errors": "--annotations {annotations} --results {predictions} --output-dir {out}",
     "analysis.figure1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
     "analysis.figure8": "--logs {log} --output-dir {out}",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
+    "analysis.quality": "{runs} --output-dir {out}",
     "analysis.released": "--metrics {released} --output-dir {out}",
-    "analysis.table1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
     "analysis.training": "--logs {performance} --output-dir {out}",
+    "pose.audit": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
+    " --output {out}/audit.csv",
     "pose.bench": "decoding --quick --repeats 1 --output-dir {out}",
     "pose.controls": "--experiment {experiment} --data-root {data} --output {out}/controls.csv",
     "pose.complexity": "shufflenetv2 --input 64x64 --csv {out}/complexity.csv",
@@ -67,7 +70,7 @@ ARGUMENTS = {
 }
 WRITING = sorted(name for name, text in ARGUMENTS.items() if "{out}" in text)
 OFFLINE = {"pose.data.obtain"}  # ends before it writes, without the network
-LIGHT = {"analysis.table1", "pose.data.sheet", "pose.data.synthetic", "pose.evaluate"}
+LIGHT = {"analysis.comparison", "pose.data.sheet", "pose.data.synthetic", "pose.evaluate"}
 LIGHT |= {"pose.evaluation.submission"}  # the disk is full for these in the fast tests too
 
 
@@ -112,7 +115,9 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         "measured": tmp_path / "measured.csv",
         "sheet": ROOT / "config/models.tsv",
         "metrics": write_metrics(tmp_path, 8),
+        "run": write_run(tmp_path / "results", training=False),
         "released": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
+        "runs": log.parent,
         "log": log,
         "performance": log.with_name("performance.jsonl"),
         "predictions": predictions,

@@ -88,7 +88,7 @@ def test_texts_for_the_reader_and_annotations_of_functions_move_nothing():
 
 @pytest.mark.parametrize("module", HARMLESS)
 def test_a_harmless_module_exists_and_moves_nothing(module):
-    for step in ("pose.train", "pose.evaluate", "analysis.table1"):
+    for step in ("pose.train", "pose.evaluate", "analysis.comparison"):
         assert edited(extended(module), step, MODEL) == code_of(step, MODEL)
 
 
@@ -229,8 +229,7 @@ def steps() -> dict[str, list[str]]:
             *("--predictions", predictions, "--image-info", truth, "--name", "x", *output),
         ],
         "pose.complexity": ["--sheet", "cases.csv", "--csv", "complexity.csv"],
-        "analysis.table1": [*measured, *output],
-        "analysis.comparison": ["2", *measured, *sheet, *output],
+        "analysis.comparison": ["1", "results/x", *sheet, *output],
         "analysis.released": [*measured[:2], *output],
         "analysis.figure1": [*measured, *output],
         "analysis.figure8": ["--logs", log, *output],

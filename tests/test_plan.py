@@ -108,7 +108,7 @@ def stale(*entries: str) -> set[str]:
         ("overrides={num_keypoints: 5}", "'overrides.num_keypoints'; known are model_options, "),
         ("overrides={train: {epoch: 3}}", "'train.epoch' (did you mean 'epochs'?)"),
         ("overrides={train: {learning_rate: 1}}", "'train.learning_rate'; known are batch_size"),
-        ("overrides={train: {schedule: {patiense: 3}}}", "did you mean 'patience'?"),
+        ("overrides={train: {schedule: {milestone: [3]}}}", "did you mean 'milestones'?"),
         ("synthetic={pose_spred: 1}", "'synthetic.pose_spred' (did you mean 'pose_spread'?)"),
         ("data_root=", "data_root: give a path"),
         ("overrides={train: {lr: .inf}}", "train.lr: Input should be a finite number"),
@@ -173,7 +173,7 @@ def test_every_file_that_the_readme_of_results_promises_is_a_target():
             name = line.split("`")[1].removeprefix("RUN/seedK/").replace("{gt,det}", "det")
             assert f"results/demo/{RUN}/seed0/{name}" in targets, name
     for name in ("tables/table1", "figures/figure8"):
-        kinds = ("csv", "md", "html") if "table" in name else ("svg", "png")
+        kinds = ("csv", "md", "html", "tex") if "table" in name else ("svg", "png")
         assert {f"results/demo/{name}.{kind}" for kind in kinds} <= targets
 
 
@@ -293,6 +293,17 @@ def test_a_detectors_boxes_that_are_not_there_are_named_before_a_training(checko
 def test_a_name_that_no_system_takes_is_one_line(checkout):
     with pytest.raises(SystemExit, match=r"^error: .*File name too long"):
         plan("config", f"data_root={'x' * 300}").check([])
+
+
+@pytest.mark.parametrize(
+    ("visible", "device", "runs_on"),
+    [("", "auto", "cpu"), ("0", "auto", "auto"), ("", "cuda", "cuda"), ("0", "cpu", "cpu")],
+)
+def test_auto_means_the_cpu_for_every_job_where_no_gpu_is_visible(
+    visible, device, runs_on, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert plan("miniature", f"device={device}").device == runs_on
 
 
 def test_the_page_and_the_schema_of_the_settings_are_up_to_date_and_take_every_config():

@@ -210,7 +210,7 @@ def test_a_fetched_checkpoint_is_evaluated_and_tabled_without_a_network(
     assert "released.html" in done.stdout
     (row,) = pd.read_csv(results / "tables/released.csv").to_dict("records")
     metrics = json.loads((results / f"released/{FIRST}/metrics_gt.json").read_text())
-    assert metrics["protocol"] == "released" and metrics["persons"] == 1
+    assert metrics["protocol"] == "released v2" and metrics["persons"] == 1
     assert row["recomputed AP, gt boxes"] == pytest.approx(100 * metrics["AP"], abs=1e-3)
     assert row["difference AP, gt boxes"] == pytest.approx(100 * metrics["AP"] - 67.8, abs=1e-3)
     assert row["recomputed AP, det boxes"] == "not run"

@@ -40,7 +40,7 @@ def test_the_bare_command_plans_the_eight_trainings(checkout):
     jobs = plan(checkout)
     assert jobs["train"] == 8
     assert jobs["infer"] == jobs["evaluate"] == 16  # ground-truth and detector boxes
-    assert jobs["total"] == 56
+    assert jobs["total"] == 60
 
 
 def test_the_papers_config_plans_every_row_of_its_tables(checkout):
@@ -185,7 +185,9 @@ def test_the_labels_of_a_result_reveal_every_overridden_setting(checkout):
     for part, settings in overrides.items():
         for key, value in settings.items():
             assert experiment[part][key] == value
-            assert f"{key}={value}" in experiment["protocol"]
+            inner = value.items() if isinstance(value, dict) else [("", value)]
+            for name, value in inner:
+                assert f"{key}{name and '.'}{name}={value}" in experiment["protocol"]
 
 
 def test_the_model_sheet_lists_the_registry_and_where_each_model_is_built():
@@ -208,7 +210,24 @@ def test_the_demos_settings_do_not_leak_into_another_config(checkout):
     )
     commands = [line for line in done.stdout.splitlines() if " pose.train " in line]
     assert len(commands) == 8
-    assert all('"protocol":"released"' in c and '"init":"effdet_coco"' in c for c in commands)
+    assert all('"protocol":"released v2"' in c and '"init":"effdet_coco"' in c for c in commands)
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_make_demo_shows_the_trainings_and_snakemakes_own_log_only_where_it_fails(tmp_path, status):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    snakemake = tmp_path / ".venv/bin/snakemake"
+    snakemake.parent.mkdir(parents=True)
+    snakemake.write_text(f"#!/bin/sh\necho epoch 1/5\necho Select jobs >&2\nexit {status}\n")
+    snakemake.chmod(0o755)
+    for name in ("requirements.lock", ".venv/.installed"):
+        (tmp_path / name).touch()
+    for name in ("tables/table1.html", "report.zip"):
+        (tmp_path / "results/demo" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results/demo" / name).touch()
+    done = subprocess.run(["make", "demo"], cwd=tmp_path, capture_output=True, text=True)
+    assert bool(done.returncode) == bool(status) == ("Select jobs" in done.stdout)
+    assert "epoch 1/5" in done.stdout
 
 
 @pytest.mark.parametrize("linked", [True, False])

@@ -22,12 +22,14 @@ from pose.support.errors import PoseError, command
 from pose.support.fingerprint import code_of
 from pose.support.lock import Lock
 from workflow.current import KEPT_LABEL, Training, question
+from workflow.memory import memory_table
 from workflow.runs import UNKNOWN, Run, scoring, suppression
 from workflow.scripts.launch import devices
 from workflow.settings import Config
 
-TABLE = ("csv", "md", "html")
+TABLE = ("csv", "md", "html", "tex")
 OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "figure9", "training_figure"}
+OF_ALL_RUNS |= {"errors", "quality"}
 """Rules that can be asked for by name and stand on every training."""
 OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
 """Targets that need no data yet."""
@@ -72,6 +74,11 @@ class Plan:
         return int(
             self.config.device == "cuda" or (self.config.device == "auto" and any(devices()))
         )
+
+    @property
+    def device(self) -> str:
+        """Where jobs run: of "auto" without a GPU :meth:`start` says once what it means."""
+        return "cpu" if self.config.device == "auto" and not self.gpus else self.config.device
 
     def on(self, dataset: str) -> dict[str, Run]:
         """The runs on that data set."""
@@ -231,13 +238,6 @@ class Plan:
         kept = {KEPT_LABEL: accepted} if accepted else {}
         return scoring(experiment, root, wildcards.seed, wildcards.boxes, **kept)
 
-    def submission_arguments(self, wildcards: Any) -> list[str]:
-        """What each of test-dev's archives is of."""
-        files = self.submissions(wildcards)
-        owners = [self.runs[name] for name in self.submitted() for _ in self.config.seeds]
-        texts = [f"{run.model}@{run.size}={file}" for run, file in zip(owners, files, strict=False)]
-        return ["--submissions", *texts] if texts else []
-
     # Before and after
 
     def check(self, targets: Iterable[str]) -> set[str]:
@@ -254,6 +254,9 @@ class Plan:
         return self._stale
 
     def _check(self, trainings: list[Training]) -> set[str]:
+        if self.gpus:
+            first = {name: self.experiments[name, self.config.seeds[0]] for name in self.runs}
+            print(memory_table(first), file=sys.stderr)
         stale = [] if self.rendered is None or self._is_rendered else [self._receipt]
         self._changed = [one for one in trainings if one.is_changed]
         if asked := [one for one in self._changed if one.choice is None]:
@@ -266,7 +269,9 @@ class Plan:
 
     def _trainings(self, targets: Iterable[str]) -> list[Training]:
         """The trainings that stand behind Snakemake's targets."""
-        shared = tuple(f"{self.results}/{beginning}" for beginning in ("tables/table", "figures/"))
+        of_runs = ("table", "errors", "quality", "controls", "audit")
+        names = (*(f"tables/{name}" for name in of_runs), "figures/")
+        shared = tuple(f"{self.results}/{name}" for name in names)
         every = not targets or any(t in OF_ALL_RUNS or t.startswith(shared) for t in targets)
         return [
             training
@@ -332,7 +337,8 @@ class Plan:
         shown, table = "", Path(self.results, "tables/table1.csv")
         if table.exists():
             rows = list(csv.DictReader(table.open()))
-            columns = [c for c in rows[0] if c in ("order", "seed") or c.startswith("measured")]
+            names = ("order", "seeds", "verdict")
+            columns = [c for c in rows[0] if c in names or c.endswith((" mean", " sd"))]
             shown = tabulate([[row[c] for c in columns] for row in rows], headers=columns)
         return f"\n{shown}\n\nTables and figures: {self.results}/tables, {self.results}/figures\n"
 

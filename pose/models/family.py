@@ -58,6 +58,9 @@ class PoseModel(nn.Module):
             )
         yield from self.imagenet_starts(self.imagenet)
 
+    def start_head(self, weight: float) -> None:
+        """Set the ``head_weight`` of the config; nothing in a net without such a head."""
+
     def imagenet_starts(self, file: str) -> Iterator[Start]:
         """Which parts the file of ImageNet weights is for."""
         raise NotImplementedError

@@ -90,11 +90,14 @@ def _content(path: Path) -> object:
         if path.suffix == ".safetensors":
             return load_file(path)
         _refuse_bomb(path)
+        named = set(names(path))
+        if any(map(pickled_module.is_layer, named)):
+            return pickled_module.read(path)
+        # PyTorch makes one of any length that a file asks for.
+        if {"builtins.bytearray", "__builtin__.bytearray"} & named:
+            raise UnpicklingError("GLOBAL bytearray")
         with safe_globals(HARMLESS), warnings.catch_warnings(action="ignore"):
-            try:
-                return torch.load(path, map_location="cpu", weights_only=True)
-            except UnpicklingError:  # something else than tensors and numbers is in it
-                return pickled_module.read(path)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn or foreign file shows itself in many exception types
         raise PoseError(
             f"{path}: not a readable file of tensors only: {reason(path, error)}"
@@ -107,9 +110,6 @@ def _refuse_bomb(path: Path) -> None:
             unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > UNPACKED * path.stat().st_size:
             raise ValueError(f"it would unpack to {unpacked / 1e9:.1f} GB, which no weights do")
-    # PyTorch makes one of any length that the file asks for.
-    if {"builtins.bytearray", "__builtin__.bytearray"} & set(names(path)):
-        raise UnpicklingError("GLOBAL bytearray")
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ rule infer:
     threads: 1
     resources:
         gpu=plan.gpus,
-        device=plan.config.device,
+        device=plan.device,
         data_root=plan.data_root,
     params:
         experiment=plan.experiment,

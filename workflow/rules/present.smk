@@ -3,12 +3,13 @@
 
 rule table1:
     input:
-        metrics=plan.files("metrics_{boxes}.json", plan.ablation()),
+        plan.files("metrics_{boxes}.json", plan.ablation()),
         complexity="<results>/complexity.csv",
         models="config/models.tsv",
     output:
         csv="<results>/tables/table1.csv",
         md="<results>/tables/table1.md",
+        tex="<results>/tables/table1.tex",
         html=report(
             "<results>/tables/table1.html",
             caption="../report/table1.rst",
@@ -23,21 +24,23 @@ rule table1:
         "../../environment.yml"
     params:
         folder=subpath(output.csv, parent=True),
-        code=plan.code("analysis.table1"),
+        places=plan.folders(plan.ablation()),
+        code=plan.code("analysis.comparison"),
     shell:
-        "python -m analysis.table1 --metrics {input.metrics:q} --complexity {input.complexity:q}"
-        " --models {input.models:q} --output-dir {params.folder:q} > {log:q} 2>&1"
+        "python -m analysis.comparison 1 {params.places:q} --models {input.models:q}"
+        " --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule comparison:
     input:
-        metrics=plan.compared_metrics,
-        submissions=plan.submissions,
+        plan.compared_metrics,
+        plan.submissions,
         complexity="<results>/complexity.csv",
         models="config/models.tsv",
     output:
         csv="<results>/tables/table{number}.csv",
         md="<results>/tables/table{number}.md",
+        tex="<results>/tables/table{number}.tex",
         html=report(
             "<results>/tables/table{number}.html",
             caption="../report/comparison.rst",
@@ -51,13 +54,12 @@ rule comparison:
     conda:
         "../../environment.yml"
     params:
-        submissions=plan.submission_arguments,
         folder=subpath(output.csv, parent=True),
+        places=plan.folders(),
         code=plan.code("analysis.comparison"),
     shell:
-        "python -m analysis.comparison {wildcards.number:q} --metrics {input.metrics:q}"
-        " {params.submissions:q} --complexity {input.complexity:q} --models {input.models:q}"
-        " --output-dir {params.folder:q} > {log:q} 2>&1"
+        "python -m analysis.comparison {wildcards.number:q} {params.places:q}"
+        " --models {input.models:q} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule samples:

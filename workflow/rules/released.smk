@@ -65,7 +65,7 @@ use rule infer as infer_released with:
         "<results>/benchmarks/released/{checkpoint}-infer-{boxes}.tsv"
     resources:
         gpu=plan.gpus,
-        device=plan.config.device,
+        device=plan.device,
         data_root=released.root,
     params:
         experiment=lambda wildcards: released.experiment(wildcards).model_dump_json(),

@@ -23,7 +23,7 @@ rule train:
     threads: 1
     resources:
         gpu=plan.gpus,
-        device=plan.config.device,
+        device=plan.device,
         data_root=plan.data_root,
     params:
         experiment=lambda wildcards, output: plan.experiment(wildcards),

@@ -93,6 +93,9 @@ class PoseNet(PoseModel):
         """Images (B, 3, H, W) to heat maps (B, K, H/4, W/4)."""
         return self.head(self.features(images))
 
+    def start_head(self, weight: float) -> None:
+        self.head.start_at(weight)
+
     def starts(self, init: str) -> Iterator[Start]:
         """The trunk from "imagenet", or from "effdet_coco" as released.
 

@@ -1,0 +1,92 @@
+"""The 95 % intervals of a config's scores, and the resamples that differences are computed from.
+
+Scores the runs' predictions once more on resampled images, all with the same draws. Beside each
+``metrics_BOXES.json`` stands ``intervals_BOXES.json``; the resamples of all runs go to one file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.compare import read_sample
+from analysis.results import run_folders
+from analysis.statistics import SEED, Sample, interval, resampled
+from pose.datasets import dataset_of
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import write_file
+
+RESAMPLES = 2000
+KEYS = ["run", "seed", "boxes", "score"]
+
+
+def truth_file(text: str) -> tuple[str, Path]:
+    """The type of an option DATASET=FILE."""
+    dataset, equals, file = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not DATASET=FILE")
+    return dataset, Path(file)
+
+
+def read_resamples(file: Path) -> pd.DataFrame:
+    """A row per resample, a column per run, seed, boxes and score; scores in percent."""
+    try:
+        frame = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise PoseError(f"{file}: not resamples ({error}); run analysis.intervals") from None
+    frame.columns = pd.MultiIndex.from_tuples(
+        [(run, int(seed), boxes, score) for run, seed, boxes, score in map(json.loads, frame)],
+        names=KEYS,
+    )
+    return frame
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    parser = cli.parser("analysis.intervals", __doc__)
+    parser.add_argument("places", type=Path, nargs="+", help="folders of results or single runs")
+    parser.add_argument(
+        "--truth", type=truth_file, nargs="+", required=True, metavar="DATASET=FILE",
+        help="what was scored against: val annotations, gt_valid.mat",
+    )  # fmt: skip
+    parser.add_argument("--resamples", type=cli.whole(1, 1_000_000), default=RESAMPLES)
+    parser.add_argument("--output", type=cli.output_file(".parquet"), required=True)
+    options = parser.parse_args(arguments)
+
+    files = dict(options.truth)
+    truths = {name: dataset_of(name).read_truth(file) for name, file in files.items()}
+    samples: dict[tuple[str, int, str, Path], Sample] = {}
+    for folder in run_folders(options.places):
+        for metrics in folder.metrics:
+            dataset, boxes = metrics["dataset"], metrics["boxes"]
+            if dataset not in truths:
+                raise PoseError(f"{metrics['file']} is of {dataset}: give --truth {dataset}=FILE")
+            choices = [metrics.get(key) for key in ("rescore_threshold", "oks_nms")]
+            soft = metrics.get("oks_nms_kind") == "soft"
+            samples[folder.place["run"], metrics["seed"], boxes, folder.path] = read_sample(
+                folder.path / f"predictions_{boxes}.npz",
+                dataset_of(dataset).metric,
+                truths[dataset],
+                [*choices, soft],
+            )
+    if not samples:
+        raise PoseError("no scores in any of the places: evaluate at least one run")
+    columns = {}
+    drawn = resampled(list(samples.values()), options.resamples)
+    for (key, sample), scores in zip(samples.items(), drawn, strict=True):
+        *of_the_run, folder = key
+        about = {"resamples": options.resamples, "draws_seed": SEED, "units": sample.units}
+        unit = 100 if sample.metrics[0] == "AP" else 1
+        for name, column in zip(sample.metrics, unit * scores.T, strict=True):
+            columns[json.dumps([*of_the_run, name])] = column
+            about |= dict(zip((f"{name}_low", f"{name}_high"), interval(column), strict=True))
+        write_file(folder / f"intervals_{of_the_run[-1]}.json", json.dumps(about) + "\n")
+    write_file(options.output, pd.DataFrame(columns).to_parquet(index=False))
+
+
+if __name__ == "__main__":
+    main()
