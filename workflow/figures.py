@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pose.config.model_sheet import SWITCHES, ablation, model_sheet, row_of
-from workflow.plan import Plan
+from workflow.plan import FIGURE, Plan
 
-KINDS = ("svg", "png", "pdf")
 BASELINE, ENHANCED = "1", "8"  # orders: every part plain, every part MEMe's
 WITHOUT_MAPS = {"3", "4", "5", "7"}  # orders that the paper's Figure 9 leaves out
 
@@ -61,6 +60,6 @@ def targets(plan: Plan) -> Iterator[str]:
     names += [f"figure{number}" for number in "67" if example(plan, number)]
     names += ["figure8", "figure9"] if plan.ablation() else []
     folder = Path(plan.results, "figures")
-    yield from (str(folder / f"{name}.{kind}") for name in names for kind in KINDS)
+    yield from (str(folder / f"{name}.{kind}") for name in names for kind in FIGURE)
     yield str(folder / f"samples_{next(iter(plan.runs))}.png")
     yield from (str(folder / f"overlays_{run}.png") for run in plan.runs)

@@ -27,7 +27,7 @@ from workflow.runs import UNKNOWN, Run, scoring, suppression
 from workflow.scripts.launch import devices
 from workflow.settings import Config
 
-TABLE = ("csv", "md", "html", "tex")
+TABLE, FIGURE = ("csv", "md", "html", "tex"), ("svg", "png", "pdf")
 OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "figure9", "training_figure"}
 OF_ALL_RUNS |= {"errors", "quality"}
 """Rules that can be asked for by name and stand on every training."""
