@@ -49,6 +49,7 @@ rule effects:
             category="Tables",
             labels={"table": "effects", "shows": "by keypoint and kind of person"},
         ),
+        pdf="<results>/figures/effects.pdf",
         png="<results>/figures/effects.png",
         svg=report(
             "<results>/figures/effects.svg",
