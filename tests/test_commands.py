@@ -8,11 +8,13 @@ import importlib
 import json
 import os
 import resource
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from forked import forked
 from result_folders import write_run
@@ -35,12 +37,16 @@ def commands() -> dict[str, str]:
 
 COMMANDS = commands()
 ARGUMENTS = {
+    "analysis.claims": "{runs} --resamples {resamples} --output-dir {out}",
     "analysis.compare": "--annotations {annotations} --results {predictions} --resamples 20",
     "analysis.comparison": "1 {run} --models {sheet} --output-dir {out}",
     "analysis.complexity_table": "--complexity {measured} --models {sheet} --output-dir {out}",
+    "analysis.effects": "{runs} --resamples {resamples} --output-dir {out} --figures {out}",
     "analysis.errors": "--annotations {annotations} --results {predictions} --output-dir {out}",
     "analysis.figure1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
     "analysis.figure8": "--logs {log} --output-dir {out}",
+    "analysis.intervals": "{run} --truth synthetic={annotations} --resamples 5"
+    " --output {out}/resamples.parquet",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
     "analysis.quality": "{runs} --output-dir {out}",
@@ -106,6 +112,11 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         centers=samples.centers,
         scales=samples.scales,
     ).save(predictions)
+    scored = {"rescore_threshold": 0.2, "oks_nms": 0.99, "oks_nms_kind": "hard"}
+    run = write_run(tmp_path / "results", training=False, **scored)
+    shutil.copy(predictions, run)
+    resamples = tmp_path / "resamples.parquet"
+    pd.DataFrame({'["run", 0, "gt", "AP"]': [50.0]}).to_parquet(resamples)
     files = {
         "experiment": experiment.model_dump_json(),
         "data": data_root,
@@ -115,9 +126,10 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         "measured": tmp_path / "measured.csv",
         "sheet": ROOT / "config/models.tsv",
         "metrics": write_metrics(tmp_path, 8),
-        "run": write_run(tmp_path / "results", training=False),
+        "run": run,
         "released": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
         "runs": log.parent,
+        "resamples": resamples,
         "log": log,
         "performance": log.with_name("performance.jsonl"),
         "predictions": predictions,
