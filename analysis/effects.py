@@ -10,6 +10,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from analysis.options import truth_file
+from pose.config.model_sheet import FILE, Sheet, read_sheet
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.effects", __doc__)
+    parser.add_argument("places", type=Path, nargs="+", help="folders of results or single runs")
+    parser.add_argument("--resamples", type=Path, required=True, help="of analysis.intervals")
+    parser.add_argument(
+        "--truth", type=truth_file, nargs="*", default=[], metavar="DATASET=FILE",
+        help="val annotations, to tell overlapping persons",
+    )  # fmt: skip
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    parser.add_argument("--figures", type=cli.output_folder, required=True, metavar="DIR")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
@@ -18,13 +41,10 @@ from analysis import effects_figure, reported, style, tables
 from analysis.ablation import orders_of
 from analysis.factorial import contrasts
 from analysis.groups import group_scores
-from analysis.intervals import RESAMPLES, read_resamples, truth_file
+from analysis.intervals import RESAMPLES, read_resamples
 from analysis.results import PCKH, load_curves, load_persons, load_results
 from analysis.statistics import LEVEL, interval
-from pose.config.model_sheet import FILE, Sheet, read_sheet
 from pose.datasets import dataset_of
-from pose.support import cli
-from pose.support.errors import command
 
 SETTING = ["dataset", "input", "protocol"]
 """Orders are set against each other within one of these."""
@@ -204,17 +224,7 @@ def _pair(low: float, high: float) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.effects", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help="folders of results or single runs")
-    parser.add_argument("--resamples", type=Path, required=True, help="of analysis.intervals")
-    parser.add_argument(
-        "--truth", type=truth_file, nargs="*", default=[], metavar="DATASET=FILE",
-        help="val annotations, to tell overlapping persons",
-    )  # fmt: skip
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    parser.add_argument("--figures", type=cli.output_folder, required=True, metavar="DIR")
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     sheet = read_sheet(options.models)
     results, curves, persons = (

@@ -342,8 +342,8 @@ class Plan:
 
     def summary(self, targets: Iterable[str]) -> str:
         """What was measured and where the rest lies."""
-        if "released" in targets:
-            return f"\nTable: {self.results}/tables (released.html, .md, .csv)\n"
+        if tables := [target for target in ("published", "released") if target in targets]:
+            return "".join(f"\nTable: {self.results}/tables/{name}.html\n" for name in tables)
         shown, table = "", Path(self.results, "tables/table1.csv")
         if table.exists():
             rows = list(csv.DictReader(table.open()))
