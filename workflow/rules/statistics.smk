@@ -51,6 +51,7 @@ rule effects:
         ),
         pdf="<results>/figures/effects.pdf",
         png="<results>/figures/effects.png",
+        pdf="<results>/figures/effects.pdf",
         svg=report(
             "<results>/figures/effects.svg",
             caption="../report/effects.rst",
