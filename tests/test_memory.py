@@ -78,8 +78,8 @@ def test_a_training_that_is_sure_not_to_fit_is_refused_with_the_chunk_that_would
     need = Need(always=0.3e9, an_image=3.7e9)
     require_fit(need, released, 16, 80e9)
     message = (
-        r"^train.batch_size: 64 images at a time need 237 GB of the GPU's 80 GB; set train."
-        r"micro_batch to 16 with synchronised_batch_norm false, or share the batch .*, or .* to fp16"
+        r"^train.batch_size: 64 images at a time need 237 GB of the GPU's 80 GB; set train.micro_"
+        r"batch to 16 with synchronised_batch_norm false, or share the batch .*, or .* to fp16$"
     )
     with pytest.raises(PoseError, match=message):
         require_fit(need, controlled, 64, 80e9)
