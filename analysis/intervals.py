@@ -6,9 +6,31 @@ Scores the runs' predictions once more on resampled images, all with the same dr
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
+
+from analysis.options import truth_file
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import write_file
+
+RESAMPLES = 2000
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.intervals", __doc__)
+    parser.add_argument("places", type=Path, nargs="+", help="folders of results or single runs")
+    parser.add_argument(
+        "--truth", type=truth_file, nargs="+", required=True, metavar="DATASET=FILE",
+        help="what was scored against: val annotations, gt_valid.mat",
+    )  # fmt: skip
+    parser.add_argument("--resamples", type=cli.whole(1, 1_000_000), default=RESAMPLES)
+    parser.add_argument("--output", type=cli.output_file(".parquet"), required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
 
 import pandas as pd
 
@@ -16,20 +38,8 @@ from analysis.compare import read_sample
 from analysis.results import run_folders
 from analysis.statistics import SEED, Sample, interval, resampled
 from pose.datasets import dataset_of
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import write_file
 
-RESAMPLES = 2000
 KEYS = ["run", "seed", "boxes", "score"]
-
-
-def truth_file(text: str) -> tuple[str, Path]:
-    """The type of an option DATASET=FILE."""
-    dataset, equals, file = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not DATASET=FILE")
-    return dataset, Path(file)
 
 
 def read_resamples(file: Path) -> pd.DataFrame:
@@ -47,15 +57,7 @@ def read_resamples(file: Path) -> pd.DataFrame:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.intervals", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help="folders of results or single runs")
-    parser.add_argument(
-        "--truth", type=truth_file, nargs="+", required=True, metavar="DATASET=FILE",
-        help="what was scored against: val annotations, gt_valid.mat",
-    )  # fmt: skip
-    parser.add_argument("--resamples", type=cli.whole(1, 1_000_000), default=RESAMPLES)
-    parser.add_argument("--output", type=cli.output_file(".parquet"), required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     files = dict(options.truth)
     truths = {name: dataset_of(name).read_truth(file) for name, file in files.items()}

@@ -12,15 +12,29 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import read_text
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.quality", __doc__)
+    parser.add_argument(
+        "places", type=Path, nargs="+", help="results/NAME, or folders of single runs in it"
+    )
+    parser.add_argument("--output-dir", type=cli.output_folder, help="write the tables here")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 
 from analysis import tables
 from analysis.code_mix import MARK, mixed_code
 from analysis.results import run_folders
 from analysis.run_folder import FRACTIONS, PCKH, RunFolder
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import read_text
 
 SEVERITIES = ("error", "warning", "note")
 CONTROLLED = ("model", "dataset", "input", "boxes")
@@ -254,12 +268,7 @@ def _text(table: pd.DataFrame) -> pd.DataFrame:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.quality", __doc__)
-    parser.add_argument(
-        "places", type=Path, nargs="+", help="results/NAME, or folders of single runs in it"
-    )
-    parser.add_argument("--output-dir", type=cli.output_folder, help="write the tables here")
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     folders = run_folders(options.places)
     scores, controls = read_scores(folders), read_controls(folders)

@@ -12,6 +12,28 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+from pose.support import cli
+from pose.support.device import device_name, select_device
+from pose.support.errors import PoseError, command
+from pose.support.files import write_file
+from pose.support.progress import progress_bar
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.audit", __doc__)
+    parser.add_argument("--experiment", required=True, help="JSON text or file")
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--detections", type=Path, help="a detector's boxes, beside the true ones")
+    parser.add_argument("--output", type=cli.output_file(".csv"), help="write the table here")
+    parser.add_argument("--device", type=device_name, default="auto")
+    parser.add_argument("--workers", type=cli.WORKERS, default=0)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -29,11 +51,6 @@ from pose.evaluation.results import to_records
 from pose.evaluation.score import SCORERS, APScorer
 from pose.infer import BATCH_SIZE
 from pose.models import create_model
-from pose.support import cli
-from pose.support.device import device_name, select_device
-from pose.support.errors import PoseError, command
-from pose.support.files import write_file
-from pose.support.progress import progress_bar
 from pose.targets.heatmap import normalise
 from pose.weights.about import read_about, require_fit
 from pose.weights.file import load_weights
@@ -197,15 +214,7 @@ def _by_evaluators(
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.audit", __doc__)
-    parser.add_argument("--experiment", required=True, help="JSON text or file")
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--detections", type=Path, help="a detector's boxes, beside the true ones")
-    parser.add_argument("--output", type=cli.output_file(".csv"), help="write the table here")
-    parser.add_argument("--device", type=device_name, default="auto")
-    parser.add_argument("--workers", type=cli.WORKERS, default=0)
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
 
     experiment = read_experiment(args.experiment)
     require_fit(args.weights, read_about(args.weights), experiment)

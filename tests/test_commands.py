@@ -9,6 +9,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,8 +45,9 @@ ARGUMENTS = {
     "analysis.figure8": "--logs {log} --output-dir {out}",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
+    "analysis.published": "eeffpose-p0-order1@coco --metrics {published} --obtained {obtained}"
+    " --output-dir {out}",
     "analysis.quality": "{runs} --output-dir {out}",
-    "analysis.released": "--metrics {released} --output-dir {out}",
     "analysis.training": "--logs {performance} --output-dir {out}",
     "pose.audit": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
     " --output {out}/audit.csv",
@@ -90,6 +93,7 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
     from pose.weights.file import write
 
     counted().to_csv(tmp_path / "measured.csv", index=False)
+    (tmp_path / "obtained.csv").write_text("name,problem\n")
     log = write_log(tmp_path, 8)
     line = {"event": "epoch", "loss": 0.1, "images_per_second": 9.0, "data_wait_share": 0.2}
     log.with_name("performance.jsonl").write_text(json.dumps({"epoch": 0} | line) + "\n")
@@ -115,8 +119,9 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         "measured": tmp_path / "measured.csv",
         "sheet": ROOT / "config/models.tsv",
         "metrics": write_metrics(tmp_path, 8),
+        "published": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
+        "obtained": tmp_path / "obtained.csv",
         "run": write_run(tmp_path / "results", training=False),
-        "released": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
         "runs": log.parent,
         "log": log,
         "performance": log.with_name("performance.jsonl"),
@@ -200,3 +205,24 @@ def test_a_home_that_cannot_be_written_stops_no_command(name, files):
 def test_output_that_nobody_reads_is_no_traceback(name, files):
     ended = run(name, files, reader=False)
     assert ended.status in (0, 1, 141) and "rror" not in ended.errors, ended.errors
+
+
+HELP_WITHOUT_HEAVY_PACKAGES = """
+import contextlib, io, runpy, sys
+for name in ("torch", "torchvision", "timm", "cv2", "pandas", "matplotlib", "scipy", "fvcore"):
+    sys.modules[name] = None  # importing it fails
+for name in sys.argv[1:]:
+    sys.argv[:] = [name, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            runpy.run_module(name, run_name="__main__")
+        except SystemExit as end:
+            assert not end.code, (name, end.code)
+"""
+
+
+def test_every_command_answers_help_before_it_imports_what_takes_a_second():
+    command = [sys.executable, "-c", HELP_WITHOUT_HEAVY_PACKAGES, *sorted(COMMANDS.values())]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
