@@ -49,7 +49,6 @@ rule effects:
             category="Tables",
             labels={"table": "effects", "shows": "by keypoint and kind of person"},
         ),
-        pdf="<results>/figures/effects.pdf",
         png="<results>/figures/effects.png",
         pdf="<results>/figures/effects.pdf",
         svg=report(
