@@ -19,7 +19,7 @@ pathvars:
 
 
 wildcard_constraints:
-    run="[a-z0-9-]+",
+    run="|".join(plan.runs),
     seed="[0-9]+",
     boxes="gt|det",
     number="[234]",
