@@ -12,7 +12,7 @@ STEPS = {"train": "trained", "infer": "predicted"}
 
 
 def mixed_code(metrics: pd.DataFrame) -> str:
-    """A sentence for the caption of a table of :func:`analysis.results.read_metrics`.
+    """A sentence for the caption of a table of :func:`analysis.results.load_results`.
 
     It names the runs of one model that differ in the fingerprint of their training's or inference's
     code, those that went on with other code, those that the user kept beside later code, and
@@ -23,22 +23,16 @@ def mixed_code(metrics: pd.DataFrame) -> str:
 
 
 def _mixes(metrics: pd.DataFrame) -> Iterator[str]:
-    codes = metrics.get("made_from", pd.Series(index=metrics.index, dtype=object))
-    codes = codes.map(lambda origin: origin.get("code", {}) if isinstance(origin, dict) else {})
     for step, done in STEPS.items():
-        prints = codes.map(lambda code, step=step: code.get(step))
-        for model, own in prints.groupby(metrics["model"], sort=False):
+        for model, own in metrics.groupby("model", sort=False)[f"code_{step}"]:
             if own.nunique() > 1:
                 yield f"{model} was {done} with {_listed(own)}"
-    trained = codes.map(lambda code: code.get("train") or "")
-    for row in metrics[trained.str.contains("+", regex=False)].itertuples():
-        yield f"{row.model} (seed {row.seed}) was trained with {trained[row.Index]} in turn"
-    kept = metrics.get("kept_code", pd.Series(index=metrics.index, dtype=object))
-    for row in metrics[kept.notna()].itertuples():
+    for row in metrics[metrics["code_train"].str.contains("+", regex=False, na=False)].itertuples():
+        yield f"{row.model} (seed {row.seed}) was trained with {row.code_train} in turn"
+    for row in metrics[metrics["kept_code"].notna()].itertuples():
         yield f"{row.model} (seed {row.seed}) is of {row.kept_code}"
-    scored = codes.map(lambda code: code.get("evaluate"))
-    if scored.nunique() > 1:
-        yield f"scores are by {_listed(scored)}"
+    if metrics["code_evaluate"].nunique() > 1:
+        yield f"scores are by {_listed(metrics['code_evaluate'])}"
 
 
 def _listed(fingerprints: pd.Series) -> str:

@@ -27,7 +27,7 @@ import numpy as np
 from pose.datasets.coco_format import Truth
 from pose.datasets.fields import PERSON
 from pose.evaluation import coco
-from pose.support.errors import PoseError
+from pose.evaluation.boxes import box_iou
 
 KINDS = ("good", "jitter", "inversion", "swap", "miss")
 STEPS = ("miss", "swap", "inversion", "jitter", "scores", "background", "misses", "good")
@@ -69,7 +69,7 @@ class Analysis:
     def of(cls, results: Sequence[dict[str, Any]], truth: Truth) -> Analysis:
         """Of sound ``results``, such as :mod:`pose.evaluation.results` reads."""
         metrics = coco.evaluate(results, truth, "fast")
-        judge = coco.run(results, truth, metrics["evaluator"].split()[0])
+        judge = coco.run(results, truth, coco.fastest(truth))
         people = truth.content["annotations"]
         matched = np.zeros(len(people))
         for image in _of_all_sizes(judge):
@@ -254,14 +254,11 @@ class People:
 
     @classmethod
     def of(cls, truth: Truth) -> People:
-        """PoseError where no person counts."""
         people = truth.content["annotations"]
         keypoints = np.array([person["keypoints"] for person in people], float)
         keypoints = keypoints.reshape(len(people), len(truth.keypoints), 3)
         crowd = np.array([person["iscrowd"] for person in people], bool)
         counted = ~crowd & np.array([person["num_keypoints"] > 0 for person in people], bool)
-        if not counted.any():
-            raise PoseError(f"{truth.path}: no person in it that is scored")
         return cls(
             image_ids=np.array([person["image_id"] for person in people], np.int64),
             joints=keypoints[..., :2],
@@ -304,15 +301,6 @@ class People:
             rows, others = rows[near], others[near]
             np.add.at(number, rows, box_iou(self.boxes[rows], self.boxes[others]) > 0.1)
         return number
-
-
-def box_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU (N,) of boxes (N, 4) x, y, width, height, pair by pair."""
-    low = np.maximum(boxes[:, :2], others[:, :2])
-    high = np.minimum(boxes[:, :2] + boxes[:, 2:], others[:, :2] + others[:, 2:])
-    common = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(boxes[:, 2:], axis=1) + np.prod(others[:, 2:], axis=1)
-    return common / np.maximum(areas - common, np.spacing(1))
 
 
 def _of_all_sizes(judge: Any) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pose.config.datasets import DATASETS
+from pose.evaluation.suppression import add_suppression
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.errors", __doc__)
+    parser.add_argument("--annotations", type=Path, required=True, help="person_keypoints_*.json")
+    parser.add_argument("--results", type=Path, nargs="+", required=True, metavar="FILE")
+    parser.add_argument("--dataset", choices=DATASETS, default="coco", help="whose joints they are")
+    parser.add_argument("--json", action="store_true", help="print one JSON object by file")
+    parser.add_argument("--output-dir", type=cli.output_folder, help="for table and figure")
+    parser.add_argument("--name", default="errors", help="of these files; default: errors")
+    add_suppression(parser.add_argument_group("raw predictions (.npz)"))
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -20,13 +41,9 @@ from matplotlib.figure import Figure
 from analysis import style, tables
 from analysis.error_kinds import KINDS, STEPS, Analysis, count
 from analysis.results import run_of
-from pose.config.datasets import DATASETS
 from pose.datasets import dataset_of
 from pose.datasets.coco_format import Truth
-from pose.evaluation.predictions import Predictions
-from pose.evaluation.results import add_suppression, read_results, to_records
-from pose.support import cli
-from pose.support.errors import PoseError, command
+from pose.evaluation.results import read_predictions, read_results, to_records
 
 MEANING = {
     "miss": "joints near to nothing",
@@ -163,30 +180,19 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 def _read(path: Path, truth: Truth, args: argparse.Namespace) -> list[dict[str, Any]]:
     if path.suffix != ".npz":
         return read_results(path, truth.image_ids, truth.keypoints)
-    raw = Predictions.load(path)
-    if unknown := set(raw.image_ids.tolist()) - truth.image_ids:
-        raise PoseError(f"{path}: image {min(unknown)} is not in {truth.path}")
     choices = args.rescore_threshold, args.oks_nms, args.soft_oks_nms
-    return to_records(raw, truth.keypoints, *choices)
+    return to_records(read_predictions(path, truth), truth.keypoints, *choices)
 
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.errors", __doc__)
-    parser.add_argument("--annotations", type=Path, required=True, help="person_keypoints_*.json")
-    parser.add_argument("--results", type=Path, nargs="+", required=True, metavar="FILE")
-    parser.add_argument("--dataset", choices=DATASETS, default="coco", help="whose joints they are")
-    parser.add_argument("--json", action="store_true", help="print one JSON object by file")
-    parser.add_argument("--output-dir", type=cli.output_folder, help="for table and figure")
-    parser.add_argument("--name", default="errors", help="of these files; default: errors")
-    add_suppression(parser.add_argument_group("raw predictions (.npz)"))
-    args = parser.parse_args(arguments)
+    args = command_line().parse_args(arguments)
 
     dataset = dataset_of(args.dataset)
     if dataset.metric != "AP":
         raise PoseError(f"--dataset {args.dataset} has no AP; the kinds of errors are for AP")
     if twice := [path for path in args.results if args.results.count(path) > 1]:
-        raise PoseError(f"--results names {twice[0]} twice; name each file once")
+        raise PoseError(f"--results: {twice[0]} is named twice; name each file once")
     truth = dataset.read_truth(args.annotations)
     found = {str(path): analyse(_read(path, truth, args), truth) for path in args.results}
     named = dict(zip(names_of(args.results), found.values(), strict=True))

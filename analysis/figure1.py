@@ -1,13 +1,32 @@
-"""Figure 1: AP against parameters, the paper's models as reported and ours as measured.
+"""Figure 1: AP against parameters and multiply-adds, as reported and as measured here.
 
-Measured runs share the reported axes only where they were measured on the whole of COCO val2017;
-otherwise they have a panel of their own, so that numbers that may not be compared never meet.
+Marks tell the input's size. Measured runs stand among the reported ones only where both are on
+the whole of the same val set; every other val set has panels of its own, so that numbers that may
+not be compared never meet. Of several seeds the mark is the mean and the bar reaches from the
+lowest to the highest. ``figure1_today`` shows what projects report since 2022.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from textwrap import fill
+
+from analysis.options import PLACES
+from pose.config.model_sheet import FILE
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.figure1", __doc__)
+    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -15,102 +34,135 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis import reported, style
-from analysis.results import (
-    describe,
-    is_full_coco,
-    read_complexity,
-    read_metrics,
-    score_of,
-)
-from pose.config.model_sheet import FILE, Sheet, read_sheet
-from pose.support import cli
-from pose.support.errors import PoseError, command
+from analysis.results import PCKH, load_results
 
-COLOURS = {"small": "#9db4c8", "large": "#56616c", "ours": style.RED}
-MARKERS = {256: "o", 384: "s"}  # by input height
-STAR = "#f2a900"
+COLOURS = {"small": "#9db4c8", "large": "#56616c", "other": "#71808e", "ours": style.RED}
+GROUPS = {
+    **{"small": "small models", "large": "large models", "other": "other models"},
+    "ours": "EffBase and EEffPose",
+}
+MARKERS = {"256x192": "o", "384x288": "s", "256x256": "D", "384x384": "P"}
+OTHERS = "^v<>Xph*"  # of further inputs
+GOLD = "#f2a900"
+AXES = {"params_m": "parameters (million)", "gmacs": "GMACs (fvcore), counted here"}
+EFFBASE = "eeffpose-p0-order1"
+MPII = "MPII val"
+TABLES = {"COCO val2017": 2, MPII: 4}
+"""Val set -> the paper's table of what is reported on it."""
 # Where a name stands: offset in points from the model's best point, and its alignment there.
-RIGHT, LEFT = (8, 0, "left"), (-8, 0, "right")
-ABOVE, BELOW = (0, 9, "center"), (0, -10, "center")
-PLACES = {
-    "LiteHRNet-30": BELOW,
-    "DANet-72": LEFT,
-    "DANet-102": ABOVE,
-    "LPN (ResNet-152)": ABOVE,
-    "EEffPose-P0": LEFT,
-    "EEffPose-P2": ABOVE,
-    "HRNet-W32": ABOVE,
-    "HRNet-W48": ABOVE,
-    "SimpleBaseline (ResNet-152)": BELOW,
+RIGHT, LEFT = (7, 0, "left"), (-7, 0, "right")
+ABOVE, BELOW = (0, 8, "center"), (0, -9, "center")
+NAMES = {
+    "params_m": {
+        "LiteHRNet-30": BELOW,
+        "DANet-72": LEFT,
+        "DANet-102": ABOVE,
+        "LPN (ResNet-152)": ABOVE,
+        "EEffPose-P0": LEFT,
+        "EEffPose-P2": ABOVE,
+        "EffBase": LEFT,
+        "HRNet-W32": ABOVE,
+        "HRNet-W48": ABOVE,
+        "SimpleBaseline (ResNet-152)": BELOW,
+    },
+    "gmacs": {
+        "DANet-72": ABOVE,
+        "LiteHRNet-30": BELOW,
+        "EffBase": LEFT,
+        "EEffPose-P0": LEFT,
+        "EEffPose-P2": ABOVE,
+        "HRNet-W32": LEFT,
+        "SimpleBaseline (ResNet-50)": BELOW,
+        "SimpleBaseline (ResNet-152)": BELOW,
+    },
+    MPII: {
+        **{"EEffPose-P0": LEFT, "EEffPose-P2": ABOVE, "HRNet-W32": BELOW},
+        **{"HRNet-W48": ABOVE, "EfficientPose IV": BELOW},
+    },
+    "today": dict.fromkeys(("EEffPose-P0", "EEffPose-P2"), (6, -9, "left")),
 }
 
 
-def ap_against_params(metrics: pd.DataFrame, complexity: pd.DataFrame, sheet: Sheet) -> Figure:
-    """The figure, from :func:`read_metrics` and :func:`read_complexity`.
-
-    Raises PoseError for a measured model without a row in ``complexity``.
-    """
-    # The paper's comparison is with detected boxes; MPII has annotated ones only.
-    boxes = "det" if (metrics["boxes"] == "det").any() else "gt"
-    runs = metrics[metrics["boxes"] == boxes]
-    shared = is_full_coco(runs)
-    figure, panels = plt.subplots(
-        *(1, 1 if shared else 2), figsize=(8 if shared else 10.4, 5.8), squeeze=False,
-        width_ratios=(1,) if shared else (2.2, 1), layout="constrained",
-    )  # fmt: skip
-    reported_panel, measured_panel = panels[0, 0], panels[0, -1]
-    draw_reported(reported_panel)
-    if shared:
-        measured_panel.set_title("Reported by Li et al. 2022 (dots), measured here (stars)")
-    else:
-        measured_panel.set_xscale("log")
-        measured_panel.margins(x=0.25, y=0.15)
-        measured_panel.set_ylabel(f"{score_of(runs)} (%), measured here, {boxes} boxes")
-        data = runs.iloc[0]
-        measured_panel.set_title(f"Measured here: {data['dataset']}, {data['input']}")
-    draw_measured(measured_panel, runs, complexity, sheet)
-    star = _dot("*", STAR, "")
-    star.set(markersize=11, markeredgecolor=style.INK, markeredgewidth=0.7)
-    text = f"measured here (number: ablation order): {describe(runs)}, {boxes} boxes"
-    if not shared:
-        text += "; not comparable with the reported numbers"
-    figure.legend([star], [fill(text, 110)], loc="outside lower center")
-    for axes in figure.axes:
-        _parameter_axis(axes)
+def main_figure(results: pd.DataFrame) -> Figure:
+    """The figure from the rows of :func:`analysis.results.load_results`."""
+    runs = summarised(results)
+    sets = {"COCO val2017": runs[:0], **dict(list(runs.groupby("val_set")))}
+    papers = {name: with_costs(name) for name in sets if name in TABLES}
+    sizes = [size for table in (runs, *papers.values()) for size in table["input"]]
+    markers = _markers(sizes)
+    rows, heights = [], []
+    for name in sets:  # what the paper has names for gets the whole width
+        pair = [f"{name}|{cost}" for cost in AXES]
+        rows += [[panel] * 2 for panel in pair] if name in papers else [pair]
+        heights += [3.3, 3.3] if name in papers else [2.4]
+    figure, panels = plt.subplot_mosaic(
+        rows, figsize=(7.2, 0.9 + sum(heights)), height_ratios=heights, layout="constrained"
+    )
+    for panel, axes in panels.items():
+        name, cost = panel.split("|")
+        if name in papers:
+            _gap_and_limits(axes, papers[name], cost)
+            draw_reported(axes, papers[name], cost, markers, NAMES[MPII if name == MPII else cost])
+        draw_measured(axes, sets[name], cost, markers)
+        _cost_axis(axes, AXES[cost])
+        axes.set_ylabel(f"{PCKH if name == MPII else 'AP'} (%)")
+        if cost == "params_m":
+            axes.set_title(name if name in papers else f"Measured here alone: {name}")
+    figure.legend(
+        handles=_handles(runs, papers.values(), markers), loc="outside lower center", ncols=3
+    )
     return figure
 
 
-def draw_reported(axes: Axes) -> None:
-    """Every row of the paper's Table 2, with the gap that the paper sets out to cross."""
-    table = reported.coco_val()
-    table["name"] = [_name(row) for row in table.itertuples()]
-    axes.set(xscale="log", xlim=(0.85, 140), ylabel="AP on COCO val2017 (%)")
-    axes.set_title("Reported by Li et al. 2022")
-    axes.margins(y=0.08)
-    axes.add_patch(_gap(table))
-    for name, sizes in table.groupby("name"):
-        group, best = sizes["group"].iloc[0], sizes.loc[sizes["AP"].idxmax()]
-        axes.plot(sizes["params_m"], sizes["AP"], color=COLOURS[group], lw=0.8)
-        for row in sizes.itertuples():
-            axes.scatter(
-                *(row.params_m, row.AP), marker=MARKERS[row.input_h], color=COLOURS[group],
-                s=70 if group == "ours" else 42, edgecolor="white", lw=0.7, zorder=3,
-            )  # fmt: skip
-        dx, dy, align = PLACES.get(name, RIGHT)
-        axes.annotate(
-            name, (best["params_m"], best["AP"]), (dx, dy), textcoords="offset points",
-            ha=align, va="center", fontsize=7.5,
-            color=style.RED if group == "ours" else style.INK,
-            fontweight="bold" if group == "ours" else "normal",
-        )  # fmt: skip
-    labels = {"small": "small models", "large": "large models", "ours": "EEffPose, as reported"}
-    handles = [_dot("o", COLOURS[group], label) for group, label in labels.items()]
-    handles += [_dot(MARKERS[256], "none", "input 256x192"), _dot(MARKERS[384], "none", "384x288")]
-    handles.append(Patch(color=style.PALE, label="the gap to cross"))
-    axes.legend(handles=handles, loc="lower right")
+def summarised(results: pd.DataFrame) -> pd.DataFrame:
+    """A row per val set, model, input and protocol: ``mean``, ``low`` and ``high`` over seeds.
+
+    On a val set where any run has a detector's boxes, as the paper's comparison does, only such
+    rows count. ``params_m`` in millions. PoseError for a model whose cost was not counted.
+    """
+    runs = results[results["split"] == "val"].copy()
+    runs["score"] = runs["AP"].fillna(runs[PCKH])
+    runs = runs[runs["score"].notna()]
+    where = runs["dataset"] + " (" + runs["val_set"] + ")"
+    runs["val_set"] = runs["val_set"].where(runs["val_share"] == 1, where)
+    detected = runs["boxes"].eq("det").groupby(runs["val_set"]).transform("any")
+    runs = runs[runs["boxes"].eq("det") | ~detected]
+    runs["params_m"] = runs["params"].astype(float) / 1e6
+    one = ["val_set", "model", "input", "protocol"]
+    scores = runs.groupby(one)["score"].agg(mean="mean", low="min", high="max")
+    if len(unknown := runs.loc[runs["params"].isna(), "model"].unique()):
+        raise PoseError(
+            f"complexity.csv beside the runs: no row for {', '.join(unknown)};"
+            " rerun pose.complexity"
+        )
+    about = runs.groupby(one)[["params_m", "gmacs", "order", "boxes"]].first()
+    return about.join(scores).reset_index()
+
+
+def with_costs(val_set: str) -> pd.DataFrame:
+    """What the paper reports on one of the val sets in :data:`TABLES`, on COCO with EffBase.
+
+    Parameters are the paper's, EffBase's and all multiply-adds are counted here.
+    """
+    table = reported.comparison(TABLES[val_set])
+    costs = reported.counted().rename(columns={"gmacs_fvcore": "gmacs"})
+    if val_set == MPII:
+        table = table.assign(name=table["method"], score=table[PCKH])
+        ours = table["method"].str.startswith("EEffPose")
+        table["group"] = ours.map({True: "ours", False: "other"})
+        costs = costs[costs["num_keypoints"] == 16]
+    else:
+        table["name"] = [_name(row) for row in table.itertuples()]
+        own = {"model": EFFBASE, "input": "256x192", "name": "EffBase", "group": "ours"}
+        own["AP"] = reported.ablation().loc[1, "AP"]
+        table = pd.concat([table, pd.DataFrame([own])], ignore_index=True)
+        table["score"] = table["AP"]
+        costs = costs[costs["num_keypoints"] == 17]
+    table = table.merge(costs[["model", "input", "params", "gmacs"]], how="left")
+    return table.assign(params_m=table["params_m"].fillna(table["params"] / 1e6))
 
 
 def _name(row) -> str:
@@ -120,66 +172,160 @@ def _name(row) -> str:
     return row.backbone if own else f"{row.method} ({row.backbone})"
 
 
-def _gap(table: pd.DataFrame) -> Rectangle:
-    """What no earlier model reaches: more AP than any small one with fewer parameters than the
-    lightest large one that has it, up to the best large one.
-    """
-    small, large = (table[table["group"] == group] for group in ("small", "large"))
-    floor, top = small["AP"].max(), large["AP"].max()
-    lightest = large.loc[large["AP"] > floor, "params_m"].min()
-    return Rectangle((0.01, floor), lightest - 0.01, top - floor, color=style.PALE, lw=0, zorder=0)
-
-
-def draw_measured(axes: Axes, runs: pd.DataFrame, complexity: pd.DataFrame, sheet: Sheet) -> None:
-    """A star per model at its mean over seeds, with the standard deviation as a bar.
-
-    An order of the ablation is called as in the sheet, any other model by its name.
-    """
-    params = complexity.groupby("model")["params"].first() / 1e6
-    unknown = sorted(set(runs["model"]) - set(params.index))
-    if unknown:
-        raise PoseError(f"complexity table: no row for {', '.join(unknown)}; rerun pose.complexity")
-    models = runs.groupby("model")[score_of(runs)].agg(["mean", "std"]).join(params)
-    axes.errorbar(
-        models["params"], models["mean"], models["std"].fillna(0), fmt="*", ms=19,
-        color=STAR, mec=style.INK, mew=0.7, ecolor=style.INK, elinewidth=0.8, zorder=4,
-    )  # fmt: skip
-    for model, row in models.iterrows():
-        name = sheet.get(model, {}).get("order") or model
-        inside = len(name) <= 2  # so short a name fits into its star
+def draw_reported(
+    axes: Axes, table: pd.DataFrame, cost: str, markers: dict[str, str], places: dict[str, tuple]
+) -> None:
+    """The paper's models by their names; one at two inputs is joined by a line."""
+    for name, sizes in table.dropna(subset=[cost]).groupby("name"):
+        group, best = sizes["group"].iloc[0], sizes.loc[sizes["score"].idxmax()]
+        axes.plot(sizes[cost], sizes["score"], color=COLOURS[group], lw=0.8)
+        for row in sizes.itertuples():
+            axes.scatter(
+                *(getattr(row, cost), row.score), marker=markers[row.input], color=COLOURS[group],
+                s=62 if group == "ours" else 36, edgecolor="white", lw=0.7, zorder=3,
+            )  # fmt: skip
+        dx, dy, align = places.get(name, RIGHT)
         axes.annotate(
-            name, (row["params"], row["mean"]),
-            (0, -0.5) if inside else (10, 0), textcoords="offset points", zorder=5,
-            ha="center" if inside else "left", va="center", fontsize=7, fontweight="bold",
+            name, (best[cost], best["score"]), (dx, dy), textcoords="offset points",
+            ha=align, va="center", fontsize=6.5,
+            color=style.RED if group == "ours" else style.INK,
+            fontweight="bold" if group == "ours" else "normal",
         )  # fmt: skip
 
 
-def _dot(marker: str, colour: str, label: str, size: float = 6) -> Line2D:
-    edge = style.GREY if colour == "none" else "white"
-    return Line2D([], [], ls="", marker=marker, ms=size, mfc=colour, mec=edge, label=label)
+def _gap_and_limits(axes: Axes, table: pd.DataFrame, cost: str) -> None:
+    """What no earlier model reaches: more AP than any small one at a lower cost than the lightest
+    large one that has it, up to the best large one. The axis leaves room for names.
+    """
+    axes.set(xscale="log", xlim=(table[cost].min() / 1.4, table[cost].max() * 2.2))
+    small, large = (table[table["group"] == group] for group in ("small", "large"))
+    if len(small):
+        floor, top = small["score"].max(), large["score"].max()
+        lightest = large.loc[large["score"] > floor, cost].min()
+        size = lightest - 1e-3, top - floor
+        axes.add_artist(Rectangle((1e-3, floor), *size, color=style.PALE, lw=0, zorder=0))
 
 
-def _parameter_axis(axes: Axes) -> None:
-    axes.set_xlabel("parameters (million)")
-    axes.xaxis.set_major_locator(FixedLocator([1, 2, 3, 4, 6, 8, 10, 20, 30, 40, 60, 100]))
+def draw_measured(axes: Axes, runs: pd.DataFrame, cost: str, markers: dict[str, str]) -> None:
+    """A mark per model, input and protocol, called by the ablation's order or else by its name."""
+    for row in runs.dropna(subset=[cost]).itertuples():
+        x = getattr(row, cost)
+        axes.errorbar(
+            *(x, row.mean), [[row.mean - row.low], [row.high - row.mean]], fmt=markers[row.input],
+            ms=9.5, alpha=0.9, color=GOLD, mec=style.INK, mew=0.7, ecolor=style.INK,
+            elinewidth=1, zorder=4,
+        )  # fmt: skip
+        name = row.model if pd.isna(row.order) else row.order
+        inside = len(name) <= 2  # so short a name fits into its mark
+        axes.annotate(
+            name, (x, row.mean), (0, 0) if inside else (8, 0), textcoords="offset points",
+            ha="center" if inside else "left", va="center_baseline" if inside else "center",
+            fontsize=6.5, fontweight="bold", zorder=5,
+        )  # fmt: skip
+
+
+def today_figure() -> Figure:
+    """EEffPose and EffBase among what projects report on COCO val2017 since 2022.
+
+    Hollow marks were trained on more than COCO. The line is the front: no model trained on COCO
+    alone has more AP at a lower cost.
+    """
+    table = reported.since_2022().rename(columns={"ap": "score"})
+    table["coco"] = table["extra_data"].str.startswith("none")
+    paper = with_costs("COCO val2017")
+    ours = paper[paper["group"] == "ours"]
+    markers = _markers(table["input"])
+    figure, panels = plt.subplots(2, 1, figsize=(7.2, 8.2), layout="constrained")
+    for axes, (cost, label) in zip(panels, AXES.items(), strict=True):
+        label = (
+            label if cost == "params_m" else "GMACs, as each project counts; EEffPose's by fvcore"
+        )
+        known = table.dropna(subset=[cost])
+        _gap_and_limits(axes, paper, cost)
+        axes.set_xlim(known[cost].min() / 3.5, known[cost].max() * 1.5)
+        for row in known.itertuples():
+            axes.scatter(
+                *(getattr(row, cost), row.score), marker=markers[row.input], s=26, zorder=3,
+                fc=COLOURS["large"] if row.coco else "none", ec=COLOURS["large"], lw=0.8,
+            )  # fmt: skip
+        front = _front(pd.concat([known[known["coco"]], ours.assign(model=ours["name"])]), cost)
+        axes.plot(front[cost], front["score"], color=style.BLUE, lw=1, drawstyle="steps-post")
+        _cost_axis(axes, label)
+        named = front[~front["model"].isin(ours["name"])]
+        places = named[[cost, "score", "model"]].itertuples(index=False, name=None)
+        style.name_points(
+            axes, [(*point, _short(name), style.BLUE) for *point, name in places], 0.036, -22,
+            fontsize=6.5, fontweight="normal", ha="right",
+        )  # fmt: skip
+        draw_reported(axes, ours, cost, markers, NAMES["today"])
+        axes.set_ylabel("AP on COCO val2017, detector's boxes (%)")
+    panels[0].set_title("Reported by the projects themselves since 2022")
+    handles = [
+        _mark(COLOURS["large"], "trained on COCO alone (backbones pretrained)"),
+        Line2D([], [], ls="", marker="o", mfc="none", mec=COLOURS["large"], label="with more data"),
+        _mark(style.RED, GROUPS["ours"] + ", as reported in 2022"),
+        Patch(color=style.PALE, label="the gap of 2022"),
+        Line2D([], [], color=style.BLUE, label="front of what COCO alone gives"),
+        *(_mark("none", f"input {size}", markers[size]) for size in dict.fromkeys(table["input"])),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("SimpleBaseline head ").removesuffix(" (mmpose)")
+
+
+def _front(table: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """The rows with a higher score than every row of lower or equal cost."""
+    table = table.sort_values([cost, "score"], ascending=[True, False])
+    return table[table["score"] > table["score"].cummax().shift(fill_value=0)]
+
+
+def _markers(sizes: Iterable[str]) -> dict[str, str]:
+    further = [size for size in dict.fromkeys(sizes) if size not in MARKERS]
+    return MARKERS | {size: OTHERS[k % len(OTHERS)] for k, size in enumerate(further)}
+
+
+def _handles(
+    runs: pd.DataFrame, papers: Iterable[pd.DataFrame], markers: dict[str, str]
+) -> list[Line2D | Patch]:
+    groups = {group for table in papers for group in table["group"]}
+    sizes = [size for table in (*papers, runs) for size in table["input"]]
+    handles = [
+        _mark(COLOURS[group], f"{text}, as reported")
+        for group, text in GROUPS.items()
+        if group in groups
+    ]
+    handles.append(Patch(color=style.PALE, label="the gap to cross"))
+    if len(runs):
+        text = "measured here (number: ablation order)"
+        handles.append(_mark(GOLD, text, edge=style.INK))
+    handles += [_mark("none", f"input {size}", markers[size]) for size in dict.fromkeys(sizes)]
+    return handles
+
+
+def _mark(colour: str, label: str, marker: str = "o", edge: str = "white") -> Line2D:
+    edge = style.GREY if colour == "none" else edge
+    return Line2D([], [], ls="", marker=marker, ms=6, mfc=colour, mec=edge, label=label)
+
+
+def _cost_axis(axes: Axes, label: str) -> None:
+    axes.set(xscale="log", xlabel=label)
+    axes.margins(x=0.13, y=0.1)
+    low, high = axes.get_xlim()
+    subs = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.figure1", __doc__)
-    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics_*.json")
-    parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
-    figure = ap_against_params(
-        read_metrics(options.metrics),
-        read_complexity(options.complexity),
-        read_sheet(options.models),
-    )
-    style.save(figure, options.output_dir, "figure1")
+    options = command_line().parse_args(arguments)
+    results = load_results(*options.places, models=options.models)
+    style.save(main_figure(results), options.output_dir, "figure1")
+    style.save(today_figure(), options.output_dir, "figure1_today")
 
 
 if __name__ == "__main__":

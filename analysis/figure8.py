@@ -1,18 +1,36 @@
 """Figure 8: how the orders of the ablation converge, and how the learning rate falls.
 
-Lines follow the paper's code (:mod:`analysis.ablation`). Runs of other seeds are drawn pale.
+Lines follow the paper's code (:mod:`analysis.ablation`). Of several seeds the line is the median,
+and the band reaches from the lowest to the highest. Orders of the same rate share a line.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from analysis.options import PLACES
+from pose.config.model_sheet import FILE, Sheet, read_sheet
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.figure8", __doc__)
+    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.ticker import MaxNLocator
 
 from analysis import style
 from analysis.ablation import (
@@ -23,55 +41,62 @@ from analysis.ablation import (
     parts,
     with_orders,
 )
-from analysis.results import read_logs, score_of
-from pose.config.model_sheet import FILE, Sheet, read_sheet
-from pose.support import cli
-from pose.support.errors import PoseError, command
+from analysis.results import PCKH, load_curves
 
-DODGE = 1.9  # points between coincident learning rates: half a thin and half a thick line
+SHARED = {"color": style.GREY, "linewidth": 1.6}  # the rate of several orders
 
 
 def convergence_figure(logs: pd.DataFrame, sheet: Sheet) -> Figure:
-    """The figure from the rows of :func:`analysis.results.read_logs`.
+    """The figure from the rows of :func:`analysis.results.load_curves`.
 
-    Raises PoseError if none is of an order of the ablation.
+    Of several data sets and inputs it shows the one on which most orders were trained. Raises
+    PoseError if there is no order of the ablation.
     """
-    logs, orders = with_orders(logs, sheet).sort_values("epoch"), orders_of(sheet)
+    logs, orders = with_orders(logs, sheet), orders_of(sheet)
     if logs.empty:
         raise PoseError("no training log of an order of the ablation: train at least one of them")
-    score, styles = score_of(logs), line_styles(orders)
+    setting = logs["dataset"].fillna("") + " " + logs["input"].fillna("")
+    largest = logs.groupby(setting)["order"].nunique().idxmax()
+    logs = logs[setting == largest].astype({"epoch": int}).sort_values("epoch")
+    score, styles = PCKH if logs[PCKH].notna().any() else "AP", line_styles(orders)
     orders = orders[orders.index.isin(logs["order"])]
-    first = logs[logs["seed"] == logs.groupby("order")["seed"].transform("min")]
-    ends = first.groupby("order").last().loc[by_head(orders)]
+    runs = {order: logs[logs["order"] == order].groupby("epoch") for order in by_head(orders)}
     figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(7.2, 6.8), sharex=True, height_ratios=(1.6, 1), layout="constrained"
+        2, 1, figsize=(7.2, 6.4), sharex=True, height_ratios=(1.8, 1), layout="constrained"
     )
-    bottom.set_yscale("log")
-    for axes, column in ((top, score), (bottom, "lr")):
-        for (order, seed), run in logs.groupby(["order", "seed"]):
-            (line,) = axes.plot(
-                *(run["epoch"], run[column]), label=f"order {order}, seed {seed}",
-                alpha=1 if seed == ends.loc[order, "seed"] else 0.25, **styles[order],
-            )  # fmt: skip
-            if column == "lr":
-                line.set_drawstyle("steps-mid")
-                up = ((len(ends) - 1) / 2 - ends.index.get_loc(order)) * DODGE / 72
-                inches = figure.dpi_scale_trans
-                line.set_transform(axes.transData + ScaledTranslation(0, up, inches))
-        _warmup(axes, int(logs["epoch"].min()))
+    ends = []
+    for order, epochs in runs.items():
+        line = style.plot_seeds(top, epochs[score], label=order, **styles[order])
+        ends.append((*line.get_xydata()[-1], order, styles[order]["color"]))
     top.set_ylim(bottom=0)
-    bottom.margins(y=0.12)
-    for axes, column, gap in ((top, score, 0.045), (bottom, "lr", 0.075)):
-        points = [
-            (row["epoch"], row[column], order, styles[order]["color"])
-            for order, row in ends[::-1].iterrows()
-        ]
-        style.name_points(axes, points, gap, offset=18)
+    style.name_points(top, ends[::-1], 0.045, offset=18)
+    rates = shared({order: epochs["lr"].median() for order, epochs in runs.items()})
+    ends = []
+    for together, rate in rates.items():
+        look = styles[together[0]] if len(together) == 1 else SHARED
+        name = (
+            "all"
+            if len(together) == len(runs) > 1
+            else ", ".join(sorted(together, key=list(orders.index).index))
+        )
+        (line,) = bottom.plot(rate, label=name, drawstyle="steps-mid", **look)
+        ends.append((*line.get_xydata()[-1], name, look["color"]))
+    bottom.set_yscale("log")
+    bottom.margins(y=0.15)
+    style.name_points(bottom, ends[::-1], 0.09, offset=18)
+    for axes in (top, bottom):
+        _warmup(axes, int(logs["epoch"].min()))
     top.set_ylabel(f"val {score} (%)")
-    top.set_title(f"Convergence of the ablation orders: {', '.join(logs['name'].unique())}")
+    seeds = logs["seed"].nunique()
+    of_seeds = f"; {seeds} seeds: median and range" if seeds > 1 else ""
+    names = ", ".join(logs["name"].unique())
+    top.set_title(f"Convergence of the orders: {names} ({largest.strip()}{of_seeds})")
     bottom.set_ylabel("learning rate")
     bottom.set_xlabel("epoch (negative: warm-up)")
-    bottom.set_title("Learning rate (coincident lines are drawn side by side)")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    bottom.set_title(
+        "Learning rate" + (" (grey: of several orders)" if len(rates) < len(runs) else "")
+    )
     handles = [
         Line2D([], [], label=f"{order}: {parts(orders.loc[order])}", **styles[order])
         for order in by_backbone_and_neck(orders)
@@ -85,6 +110,23 @@ def convergence_figure(logs: pd.DataFrame, sheet: Sheet) -> Figure:
     return figure
 
 
+def shared(rates: dict[str, pd.Series]) -> dict[tuple[str, ...], pd.Series]:
+    """Each course of the learning rate once, by the orders whose it is.
+
+    A training that has not come as far as another belongs to it if it is equal so far.
+    """
+    groups: list[tuple[list[str], pd.Series]] = []
+    for order in sorted(rates, key=lambda order: -len(rates[order])):
+        rate = rates[order]
+        for orders, other in groups:
+            if rate.equals(other.reindex(rate.index)):
+                orders.append(order)
+                break
+        else:
+            groups.append(([order], rate))
+    return {tuple(orders): rate for orders, rate in groups}
+
+
 def _warmup(axes: Axes, first_epoch: int) -> None:
     if first_epoch < 0:
         axes.axvspan(first_epoch - 0.5, -0.5, color=style.PALE, lw=0, zorder=0)
@@ -93,14 +135,9 @@ def _warmup(axes: Axes, first_epoch: int) -> None:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.figure8", __doc__)
-    parser.add_argument(
-        "--logs", type=Path, nargs="+", required=True, help="<run>/seed<k>/training.jsonl"
-    )
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
-    figure = convergence_figure(read_logs(options.logs), read_sheet(options.models))
+    options = command_line().parse_args(arguments)
+    logs = load_curves(*options.places, models=options.models)
+    figure = convergence_figure(logs, read_sheet(options.models))
     style.save(figure, options.output_dir, "figure8")
 
 

@@ -1,4 +1,4 @@
-"""The tables of Li et al. 2022 as data frames; source and units are in ``reported/README.md``."""
+"""Published numbers as data frames; source and units are in ``reported/README.md``."""
 
 from __future__ import annotations
 
@@ -32,6 +32,26 @@ def mpii_val() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "table4_mpii_val.csv", dtype=numbers, keep_default_na=False)
 
 
+def slips(number: int) -> pd.DataFrame:
+    """Where the paper says something of a table (``place``, ``says``) that is not so (``but``)."""
+    table = pd.read_csv(FOLDER / "slips.csv", keep_default_na=False)
+    return table[table["table"] == number]
+
+
+def since_2022() -> pd.DataFrame:
+    """COCO val2017 in the detector's boxes, as projects report it since; ``gmacs`` as they count.
+
+    ``extra_data``: what else than COCO the model was trained on, "none" (and how its backbone
+    was pretrained) for most. ``source``: repository, commit and file.
+    """
+    return pd.read_csv(FOLDER / "since_2022.csv")
+
+
+def counted() -> pd.DataFrame:
+    """Parameters and multiply-adds of the models of Tables 2 and 4 and of EffBase, counted here."""
+    return pd.read_csv(FOLDER / "counted.csv")
+
+
 def comparison(number: int) -> pd.DataFrame:
     """Table 2, 3 or 4 with ``model`` and ``input`` (HxW): what each row is called here."""
     ours = pd.read_csv(FOLDER / "models.csv", keep_default_na=False)
@@ -44,6 +64,12 @@ def comparison(number: int) -> pd.DataFrame:
         table["input"] = sizes["input_h"] + "x" + sizes["input_w"]
     on = [column for column in ("method", "backbone", "input") if column in table]
     return table.merge(ours, how="left", on=on, validate="one_to_one")
+
+
+def pckh_strict() -> pd.DataFrame:
+    """What other projects publish at a tenth of the head: a column a threshold, in percent."""
+    rows = pd.read_csv(FOLDER / "pckh_strict.csv")
+    return rows.pivot(index="checkpoint", columns="metric", values="published")
 
 
 def _comparison(name: str) -> pd.DataFrame:

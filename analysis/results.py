@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from analysis import reported
 from analysis.run_folder import (
+    COMPLEXITY_COLUMNS,
     CURVE,
     FRACTIONS,
     PARTS,
@@ -33,7 +34,6 @@ from analysis.run_folder import (
 from pose.config.datasets import DATASETS
 from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet, switches
 from pose.datasets import dataset_of
-from pose.evaluation.submission import SERVER
 from pose.support.errors import PoseError
 from pose.support.files import read_json, read_text
 
@@ -48,7 +48,16 @@ COST = {
     **{"epochs": COUNT, "train_hours": NUMBER, "device": TEXT},
 }
 ORIGIN = (
-    *("source", "checkpoint", "commit", "identity", "data", "code_train", "code_infer"),
+    *(
+        "source",
+        "checkpoint",
+        "submission",
+        "commit",
+        "identity",
+        "data",
+        "code_train",
+        "code_infer",
+    ),
     *("code_evaluate", "kept_code", "evaluator", "versions", "folder"),
 )
 PLACE = ("name", "run", "folder")
@@ -56,7 +65,7 @@ RUN = ("model", "dataset", "input", "protocol", "seed", "checkpoint", "identity"
 """What makes two results the same run's. ``identity`` stands for settings and data, where told."""
 DEPTHS = ("", "*/", "*/*/", "*/*/*/")
 """How deep below a place the folders of runs are looked for."""
-MARKS = ("metrics_*.json", WEIGHTS, CURVE, SERVER)
+MARKS = ("metrics_*.json", WEIGHTS, CURVE, "submission/*")
 """A folder with one of these is a run's."""
 
 
@@ -142,12 +151,23 @@ def load_persons(*places: Path | str, models: Path = FILE) -> pd.DataFrame:
     return _of_runs(frames, {"boxes": TEXT}, None, read_sheet(models))
 
 
+def load_costs(*places: Path | str) -> pd.DataFrame:
+    """Every row of ``complexity.csv`` of the places: parameters as counts, GMACs in 1e9."""
+    files = {file: None for folder in run_folders(places) for file in folder.costs()}
+    found = [_complexity(file) for file in files]
+    whole = pd.concat(found) if found else pd.DataFrame(columns=[*COMPLEXITY_COLUMNS])
+    return whole.drop_duplicates(["model", "input", "num_keypoints"], ignore_index=True)
+
+
 def run_folders(places: Iterable[Path | str]) -> list[RunFolder]:
     """The folders of runs below each place, each once; PoseError for a place that has none."""
     found: dict[Path, RunFolder] = {}
     for place in map(_results_of, map(Path, places)):
         files = (file for depth in DEPTHS for mark in MARKS for file in place.glob(depth + mark))
-        own = {file.parent.parent if file.match(SERVER) else file.parent for file in files}
+        own = {
+            file.parent.parent if file.parent.name == "submission" else file.parent
+            for file in files
+        }
         if not own:
             raise PoseError(f"{place}: no results of any run; give a folder such as results/demo")
         found |= {folder.resolve(): RunFolder(folder) for folder in sorted(own)}
@@ -198,15 +218,13 @@ def _counted(folder: RunFolder, content: Row) -> Row:
     """Parameters and multiply-adds, at the run's input where that was counted."""
     name = content.get("dataset")
     joints = len(dataset_of(name).keypoints) if name in DATASETS else 17
-    parents = folder.path.resolve().parents[:3]
-    for file in (parent / "complexity.csv" for parent in parents):
-        if file.exists():
-            table = _complexity(file)
-            own = table[(table["model"] == content["model"]) & (table["num_keypoints"] == joints)]
-            exact = own[own["input"] == content.get("input")]
-            for row in (exact if len(exact) else own).head(1).itertuples():
-                cost = {"params": row.params, "gmacs": row.gmacs_fvcore}
-                return cost | {"counted_input": row.input}
+    for file in folder.costs():
+        table = _complexity(file)
+        own = table[(table["model"] == content["model"]) & (table["num_keypoints"] == joints)]
+        exact = own[own["input"] == content.get("input")]
+        for row in (exact if len(exact) else own).head(1).itertuples():
+            cost = {"params": row.params, "gmacs": row.gmacs_fvcore}
+            return cost | {"counted_input": row.input}
     return {}
 
 
@@ -301,44 +319,10 @@ def read_metrics(files: Iterable[Path], *keys: str) -> pd.DataFrame:
         row = _object(read_json(file), str(file))
         _require(row, (*METRIC_KEYS, *keys), str(file))
         _require(row, () if PCKH in row else ("AP", "AR", "evaluator", "images"), str(file))
-        rows.append(PCKH_ROW | row)
+        code = (row.get("made_from") or {}).get("code") or {}
+        steps = {f"code_{step}": code.get(step) for step in ("train", "infer", "evaluate")}
+        rows.append(PCKH_ROW | {"kept_code": None} | steps | row)
     return _percent_frame(pd.DataFrame(rows, columns=None if rows else METRIC_KEYS))
-
-
-def read_logs(files: Iterable[Path]) -> pd.DataFrame:
-    """A row per epoch of each ``<name>/<run>/seed<k>/training.jsonl``.
-
-    The lines give ``epoch``, ``lr`` and the val score, :func:`run_of` the run and its model.
-    Raises PoseError for another kind of path, and for a line that is not such an object.
-    """
-    rows = list(_lines(files, "epoch", "lr"))
-    for where, row in rows:
-        _require(row, () if PCKH in row else ("AP",), where)
-    return _percent_frame(pd.DataFrame([row for _, row in rows]))
-
-
-def read_performance(files: Iterable[Path]) -> pd.DataFrame:
-    """A row per line of each ``<name>/<run>/seed<k>/performance.jsonl``: loss and speed.
-
-    ``event`` is "steps" or "epoch". Raises PoseError as :func:`read_logs` does.
-    """
-    keys = ("event", "epoch", "loss", "images_per_second", "data_wait_share")
-    return pd.DataFrame([row for _, row in _lines(files, *keys)])
-
-
-def _lines(files: Iterable[Path], *required: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Place and content of every line of the logs, and the run that each is of."""
-    empty = True
-    for file in files:
-        run = run_of(file)
-        for number, line in enumerate(read_text(file).splitlines(), 1):
-            where = f"{file} line {number}"
-            row = _object(_parse(line, where), where)
-            _require(row, required, where)
-            empty = False
-            yield where, run | row
-    if empty:
-        raise PoseError("no epoch in any training log: train at least one model first")
 
 
 def score_of(frame: pd.DataFrame) -> str:
@@ -400,13 +384,6 @@ def _model_of(weights: Path) -> str | None:
             return json.loads(file.metadata()["about"])["experiment"]["model"]
     except (OSError, SafetensorError, TypeError, KeyError, ValueError):
         return None
-
-
-def _parse(line: str, where: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise PoseError(f"{where}: malformed JSON ({error}); train again or mend it") from None
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

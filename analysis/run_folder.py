@@ -34,6 +34,7 @@ LABELS = ("model", "seed", "boxes", "protocol", "input", "dataset", "persons")
 """What every file of metrics has beside its scores."""
 GROUPS = ("released", "published")
 """Folders of checkpoints inside a results folder."""
+COMPLEXITY = "complexity.csv"
 COMPLEXITY_COLUMNS = ("model", "input", "num_keypoints", "params", "gmacs_fvcore")
 TEST_DEV = "COCO test-dev2017"
 
@@ -91,13 +92,8 @@ class RunFolder:
         A run without any gives one row that says no ``boxes``.
         """
         rows = [self._measured(content) for content in self.metrics]
-        server = self.path / SERVER
-        if server.exists():
-            rows.append(
-                {**self.labels, **_percent(read_server(server)), "boxes": "det"}
-                | {"made_from": self.origin}
-                | {"split": "test-dev", "val_set": TEST_DEV, "evaluator": "COCO's server"}
-            )
+        if (self.path / "submission").is_dir():
+            rows.append(self._submitted())
         yield from rows or [self.labels | {"made_from": self.origin}]
 
     def _measured(self, content: Row) -> Row:
@@ -107,14 +103,36 @@ class RunFolder:
         if missing:
             raise PoseError(f"{file}: lacks {', '.join(missing)}; was it written by this version?")
         row = _percent(content) | {"split": "val"} | val_set(content)
+        intervals = self.path / f"intervals_{content['boxes']}.json"
+        if intervals.exists():
+            row |= _object(read_json(intervals), intervals)
+        interval = self.path / f"intervals_{content['boxes']}.json"
+        if interval.exists():
+            row |= _object(read_json(interval), interval)
         for name, of in (("per_joint", PCKH), ("per_joint@0.1", "PCKh@0.1")):
             row |= {f"{of} {part}": value for part, value in (row.get(name) or {}).items()}
         return row
 
+    def _submitted(self) -> Row:
+        """The archive that went to COCO's server, and the server's scores once they are there."""
+        server = self.path / SERVER
+        archives = sorted(file.name for file in server.parent.glob("*.zip"))
+        row = {"split": "test-dev", "boxes": "det", "made_from": self.origin}
+        row |= {"submission": ", ".join(archives) or None, "val_set": TEST_DEV}
+        if server.exists():
+            row |= _percent(read_server(server)) | {"evaluator": "COCO's server"}
+        return self.labels | row
+
+    def costs(self) -> list[Path]:
+        """The tables of parameters and multiply-adds that lie above."""
+        above = self.path.resolve().parents[:3]
+        return [file for file in (parent / COMPLEXITY for parent in above) if file.exists()]
+
     def training(self) -> Row:
         """How the weights came about: settings, cost, device, commit and versions."""
         settings = self.about.get("experiment", {}).get("train", {})
-        whole = "whole batch" if settings.get("synchronised_batch_norm") else "each process's share"
+        shared = settings.get("synchronised_batch_norm")
+        whole = "the whole batch" if shared else "each process's share"
         chunk = settings.get("micro_batch")
         versions = self.about.get("versions") or {}
         row = {

@@ -11,11 +11,14 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from pandas.core.groupby import SeriesGroupBy
 from scipy.optimize import isotonic_regression
 
 from pose.support.files import write_file
 
 RED, BLUE = "#c8102e", "#1f5fa8"
+WITHOUT_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 INK, GREY, PALE = "#222222", "#7a7a7a", "#ececec"
 
 matplotlib.use("Agg")
@@ -52,21 +55,25 @@ plt.rcParams.update(
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``name.svg`` and ``name.png`` into ``folder``, then close the figure."""
-    _write(figure, folder / f"{name}.svg", metadata={"Date": None})
-    save_png(figure, folder / f"{name}.png")
+    """Write ``name.svg``, ``.pdf`` and ``.png`` into ``folder``, then close the figure."""
+    save_as(figure, *(folder / f"{name}.{kind}" for kind in ("svg", "pdf", "png")))
 
 
-def save_png(figure: Figure, path: Path, dpi: int = 200) -> None:
-    """Write one PNG, then close the figure."""
-    _write(figure, path, dpi=dpi)
+def save_as(figure: Figure, *paths: Path, dpi: int = 200) -> None:
+    """Write the figure in the format of each name, then close it; the same data, the same bytes."""
+    for path in paths:
+        kind, content = path.suffix[1:] or "png", BytesIO()
+        figure.savefig(content, format=kind, dpi=dpi, metadata=WITHOUT_DATE.get(kind))
+        write_file(path, content.getvalue())
     plt.close(figure)
 
 
-def _write(figure: Figure, path: Path, **options: object) -> None:
-    content = BytesIO()
-    figure.savefig(content, format=path.suffix[1:] or "png", **options)
-    write_file(path, content.getvalue())
+def plot_seeds(axes: Axes, seeds: SeriesGroupBy, **look: object) -> Line2D:
+    """Plot the median of each group, and a band from its lowest to its highest value."""
+    middle = seeds.median()
+    colour = look["color"]
+    axes.fill_between(middle.index, seeds.min(), seeds.max(), color=colour, alpha=0.2, lw=0)
+    return axes.plot(middle, **look)[0]
 
 
 def spread(positions: Sequence[float], gap: float) -> np.ndarray:
@@ -81,11 +88,16 @@ def spread(positions: Sequence[float], gap: float) -> np.ndarray:
 
 
 def name_points(
-    axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float, offset: float
+    axes: Axes,
+    points: Sequence[tuple[float, float, str, str]],
+    gap: float,
+    offset: float,
+    **look: object,
 ) -> None:
-    """Write names right of points: (x, y, name, colour), not nearer than ``gap`` to each other.
+    """Write names beside points: (x, y, name, colour), not nearer than ``gap`` to each other.
 
-    ``gap`` is a fraction of the axes' height, ``offset`` is in points. The limits must be final.
+    ``gap`` is a fraction of the axes' height, ``offset`` to the right is in points, ``look`` the
+    text's. The limits must be final.
     """
     axes.set_ylim(axes.get_ylim())  # settles the limits, which matplotlib does lazily
     pixels = axes.transData.transform([(x, y) for x, y, _, _ in points])
@@ -98,7 +110,7 @@ def name_points(
             textcoords=("offset points", "axes fraction"),
             color=colour,
             va="center",
-            fontweight="bold",
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.5},
+            **{"fontweight": "bold"} | look,
         )

@@ -6,6 +6,10 @@ sum, product or max-pooling: those are named as unsupported. ``gmacs_conv_linear
 convolutions and linear layers alone. Peak activation memory: the most bytes of tensors alive at
 once during that pass in float32, as eager PyTorch frees them: the images and every operator's
 output, not the weights, nor what a kernel allocates inside itself.
+
+With ``--memory BATCH``, instead: the bytes that a training step on so many images keeps of each for
+its backward pass, in float32 and in 16 bits, and those of the whole step with weights, gradients
+and Adam's moments (:mod:`pose.training.memory` tells what is not counted).
 """
 
 from __future__ import annotations
@@ -17,26 +21,54 @@ import multiprocessing
 import re
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import atomic, read_text
+
+SHEET = ("model", "input", "num_keypoints")
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.complexity", __doc__)
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL[@HxW]", help="a name of the model registry"
+    )
+    parser.add_argument("--input", metavar="HxW", help="such as 256x192, where MODEL has none")
+    parser.add_argument("--num-keypoints", type=cli.whole(1, 10_000), default=17)
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE", help=f"more of them: a CSV of {', '.join(SHEET)}"
+    )
+    parser.add_argument(
+        "--memory", type=cli.whole(2, 10_000), metavar="BATCH", help="of training on BATCH images"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a model")
+    parser.add_argument("--csv", type=cli.output_file(), metavar="FILE", help="write a row a model")
+    parser.add_argument("--workers", type=cli.WORKERS, default=1, help="processes that measure")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pose.config import experiment
 from pose.models import create_model
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import atomic, read_text
+from pose.training.memory import BYTES_A_PARAMETER
 
 PARTS = ("backbone", "neck", "head")
 CONV_LINEAR = ("conv", "linear", "addmm")  # fvcore's names
-SHEET = ("model", "input", "num_keypoints")
 
 
 @dataclass(frozen=True)
@@ -72,11 +104,11 @@ def measure(model: nn.Module, input_size: tuple[int, int]) -> Complexity:
     macs, by_operator, by_module, unsupported = _count(model, images)
     parts = {part: getattr(model, part) for part in PARTS if hasattr(model, part)}
     complexity = Complexity(
-        params=_params(model),
+        params=params_of(model),
         gmacs_fvcore=macs / 1e9,
         gmacs_conv_linear=sum(by_operator[operator] for operator in CONV_LINEAR) / 1e9,
         peak_activation_mib=_peak_activation_bytes(model, images) / 2**20,
-        parts={name: (_params(part), by_module[name] / 1e9) for name, part in parts.items()},
+        parts={name: (params_of(part), by_module[name] / 1e9) for name, part in parts.items()},
         unsupported_ops=dict(sorted(unsupported.items())),
     )
     model.train(training)
@@ -92,7 +124,8 @@ def input_size(text: str) -> tuple[int, int]:
     return sides
 
 
-def _params(module: nn.Module) -> int:
+def params_of(module: nn.Module) -> int:
+    """All parameters, trained or not."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -168,6 +201,25 @@ def measured(case: Case) -> dict[str, Any]:
     }
 
 
+def training_memory(case: Case, images: int) -> dict[str, Any]:
+    """The row of ``case`` for training on so many images at a time, by the model's own recipe."""
+    from pose.training.activations import count  # takes a second to import
+
+    dataset, size = "mpii" if case.num_keypoints == 16 else "coco", input_size(case.input)
+    options = experiment(case.model, dataset, size).model_options.architecture()
+    build = partial(create_model, case.model, case.num_keypoints, **options)
+    fp32, half = (count(build, size, precision, images) for precision in ("fp32", "fp16"))
+    return {
+        **vars(case),
+        "params": int(fp32.always) // BYTES_A_PARAMETER,
+        "images": images,
+        "bytes_fp32": round(fp32.an_image),
+        "bytes_16bit": round(half.an_image),
+        "step_gb_fp32": round(fp32.of(images) / 1e9, 3),
+        "step_gb_16bit": round(half.of(images) / 1e9, 3),
+    }
+
+
 def read_sheet(file: Path) -> list[Case]:
     """The cases of a CSV file with the columns of :data:`SHEET`; PoseError for another file."""
     try:
@@ -187,7 +239,9 @@ def _cases(args: argparse.Namespace) -> list[Case]:
     return cases + (read_sheet(args.sheet) if args.sheet else [])
 
 
-def _measured(cases: list[Case], workers: int) -> Iterator[dict[str, Any]]:
+def _measured(
+    measured: Callable[[Case], dict[str, Any]], cases: list[Case], workers: int
+) -> Iterator[dict[str, Any]]:
     if workers <= 1:
         yield from map(measured, cases)
         return
@@ -198,29 +252,19 @@ def _measured(cases: list[Case], workers: int) -> Iterator[dict[str, Any]]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.complexity", __doc__)
-    parser.add_argument(
-        "models", nargs="*", metavar="MODEL[@HxW]", help="a name of the model registry"
-    )
-    parser.add_argument("--input", metavar="HxW", help="such as 256x192, where MODEL has none")
-    parser.add_argument("--num-keypoints", type=cli.whole(1, 10_000), default=17)
-    parser.add_argument(
-        "--sheet", type=Path, metavar="FILE", help=f"more of them: a CSV of {', '.join(SHEET)}"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a model")
-    parser.add_argument("--csv", type=cli.output_file(), metavar="FILE", help="write a row a model")
-    parser.add_argument("--workers", type=cli.WORKERS, default=1, help="processes that measure")
+    parser = command_line()
     args = parser.parse_args(argv)
     if not (args.models or args.sheet):
         parser.error("name a MODEL or a --sheet")
     rows = []
-    for row in _measured(_cases(args), args.workers):
+    measuring = partial(training_memory, images=args.memory) if args.memory else measured
+    for row in _measured(measuring, _cases(args), args.workers):
         rows.append(row)
         shown = "\n".join(f"{key:20} {value}" for key, value in row.items())
         print(json.dumps(row) if args.json else shown, flush=True)
     if args.csv:
-        with atomic(args.csv) as partial, partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
+        with atomic(args.csv) as path, path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 

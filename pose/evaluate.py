@@ -12,60 +12,16 @@ from typing import Any, get_args
 
 from pose.config.datasets import DATASETS
 from pose.datasets import dataset_of
-from pose.evaluation import coco, pckh, per_person
-from pose.evaluation.predictions import Predictions
-from pose.evaluation.results import add_suppression, read_results, to_records
+from pose.evaluation import coco
+from pose.evaluation.suppression import add_suppression
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import write_file
 from pose.support.fingerprint import code_of
 
 
-def evaluate_ap(args: argparse.Namespace) -> dict[str, Any]:
-    """AP and friends (fractions), with the numbers of persons scored and of images."""
-    truth = dataset_of(args.dataset).read_truth(args.annotations)
-    if args.predictions.suffix == ".npz":
-        raw = Predictions.load(args.predictions)
-        if unknown := set(raw.image_ids.tolist()) - truth.image_ids:
-            raise PoseError(
-                f"{args.predictions}: image {min(unknown)} is not in {args.annotations}"
-            )
-        choices = args.rescore_threshold, args.oks_nms, args.soft_oks_nms
-        results = to_records(raw, truth.keypoints, *choices)
-        about = raw.about | {
-            "rescore_threshold": args.rescore_threshold,
-            "oks_nms": args.oks_nms,
-            "oks_nms_kind": "soft" if args.soft_oks_nms else "hard",
-        }
-    else:
-        results = read_results(args.predictions, truth.image_ids, truth.keypoints)
-        about = {}
-    if args.per_person:
-        judge = coco.run(results, truth, "pycocotools")
-        per_person.write_persons(per_person.coco_persons(judge), args.per_person)
-    metrics = coco.evaluate(results, truth, args.evaluator)
-    return about | metrics | {"persons": len(results), "images": len(truth.image_ids)}
-
-
-def evaluate_pckh(args: argparse.Namespace) -> dict[str, Any]:
-    """PCKh in percent."""
-    truth = dataset_of(args.dataset).read_truth(args.ground_truth)
-    about: dict[str, Any] = {}
-    if args.predictions.suffix == ".npz":
-        raw = Predictions.load(args.predictions)
-        about = raw.about
-        persons = len(truth.joints)
-        joints = pckh.from_rows(raw.keypoints[..., :2], raw.person_ids, persons)
-    else:
-        joints = pckh.read_predictions(args.predictions, len(truth.joints))
-    metrics = pckh.pckh(joints, truth)
-    if args.per_person:
-        per_person.write_persons(per_person.mpii_persons(joints, truth), args.per_person)
-    return about | metrics | {"persons": len(joints), "evaluator": pckh.__name__}
-
-
 def _ap_options(sub: argparse.ArgumentParser) -> None:
-    sub.set_defaults(evaluate=evaluate_ap, suffixes=(".json",))
+    sub.set_defaults(suffixes=(".json",))
     sub.add_argument("--annotations", type=Path, required=True)
     evaluators = get_args(coco.Evaluator)
     sub.add_argument("--evaluator", choices=evaluators, default=evaluators[0])
@@ -73,7 +29,7 @@ def _ap_options(sub: argparse.ArgumentParser) -> None:
 
 
 def _pckh_options(sub: argparse.ArgumentParser) -> None:
-    sub.set_defaults(evaluate=evaluate_pckh, suffixes=(".mat",))
+    sub.set_defaults(suffixes=(".mat",))
     sub.add_argument("--ground-truth", type=Path, required=True, help="gt_valid.mat")
 
 
@@ -92,10 +48,10 @@ def label(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    result = cli.parser("pose.evaluate", __doc__)
-    datasets = result.add_subparsers(dest="dataset", required=True)
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.evaluate", __doc__)
+    datasets = parser.add_subparsers(dest="dataset", required=True)
     for name in DATASETS:
         metric = dataset_of(name).metric
         sub = datasets.add_parser(name, help=f"{metric} and friends")
@@ -119,17 +75,68 @@ def parser() -> argparse.ArgumentParser:
             help="add to the JSON object (repeatable)",
         )
         OPTIONS[metric](sub)
-    return result
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
+from pose.evaluation import pckh, per_person
+from pose.evaluation.predictions import Predictions
+from pose.evaluation.results import read_predictions, read_results, to_records
+
+
+def evaluate_ap(args: argparse.Namespace) -> dict[str, Any]:
+    """AP and friends (fractions), with the numbers of persons scored and of images."""
+    truth = dataset_of(args.dataset).read_truth(args.annotations)
+    if args.predictions.suffix == ".npz":
+        raw = read_predictions(args.predictions, truth)
+        choices = args.rescore_threshold, args.oks_nms, args.soft_oks_nms
+        results = to_records(raw, truth.keypoints, *choices)
+        about = raw.about | {
+            "rescore_threshold": args.rescore_threshold,
+            "oks_nms": args.oks_nms,
+            "oks_nms_kind": "soft" if args.soft_oks_nms else "hard",
+        }
+    else:
+        results = read_results(args.predictions, truth.image_ids, truth.keypoints)
+        about = {}
+    if args.per_person:
+        judge = coco.run(results, truth, "pycocotools")
+        persons = per_person.coco_persons(judge, truth.keypoints)
+        per_person.write_persons(persons, args.per_person)
+    metrics = coco.evaluate(results, truth, args.evaluator)
+    return about | metrics | {"persons": len(results), "images": len(truth.image_ids)}
+
+
+def evaluate_pckh(args: argparse.Namespace) -> dict[str, Any]:
+    """PCKh in percent."""
+    truth = dataset_of(args.dataset).read_truth(args.ground_truth)
+    about: dict[str, Any] = {}
+    if args.predictions.suffix == ".npz":
+        raw = Predictions.load(args.predictions)
+        about = raw.about
+        persons = len(truth.joints)
+        joints = pckh.from_rows(raw.keypoints[..., :2], raw.person_ids, persons)
+    else:
+        joints = pckh.read_predictions(args.predictions, len(truth.joints))
+    metrics = pckh.pckh(joints, truth)
+    if args.per_person:
+        per_person.write_persons(per_person.mpii_persons(joints, truth), args.per_person)
+    return about | metrics | {"persons": len(joints), "evaluator": pckh.__name__}
+
+
+EVALUATE = {"AP": evaluate_ap, "PCKh@0.5": evaluate_pckh}
+"""By the data set's metric."""
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
-    args = parser().parse_args(argv)
+    args = command_line().parse_args(argv)
     suffixes = (".npz", *args.suffixes)
     if args.predictions.suffix not in suffixes:
         raise PoseError(f"predictions {args.predictions}: not a {' or '.join(suffixes)} file")
-    metrics = args.evaluate(args)
+    metrics = EVALUATE[dataset_of(args.dataset).metric](args)
     origin = metrics.setdefault("made_from", {"code": {}})
     origin["code"]["evaluate"] = code_of("pose.evaluate", dataset=args.dataset).fingerprint
     metrics = dict(args.label) | metrics

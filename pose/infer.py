@@ -10,6 +10,29 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pose.support import cli
+from pose.support.device import arithmetic, device_name, select_device
+from pose.support.errors import PoseError, command
+from pose.support.fingerprint import code_of
+from pose.support.progress import progress_bar
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.infer", __doc__)
+    parser.add_argument("--experiment", required=True, help="JSON text or file")
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--split", choices=("val", "test-dev"), default="val")
+    parser.add_argument("--detections", type=Path, help="detector boxes; default: ground truth")
+    parser.add_argument("--output", type=cli.output_file(), required=True)
+    parser.add_argument("--device", type=device_name, default="auto")
+    parser.add_argument("--workers", type=cli.WORKERS, default=0)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
@@ -25,16 +48,11 @@ from pose.evaluation.predictions import Predictions
 from pose.models import create_model
 from pose.parallel.distributed import process_group, rank
 from pose.parallel.share import gather, own_share, raise_together
-from pose.support import cli
-from pose.support.device import device_name, select_device
-from pose.support.errors import PoseError, command
-from pose.support.fingerprint import code_of
-from pose.support.progress import progress_bar
 from pose.targets.heatmap import normalise
+from pose.training.faults import faults_in_one_line
 from pose.weights.about import read_about, require_fit
 from pose.weights.file import load_weights
 
-BATCH_SIZE = 64
 TRAINING_FACTS = ("training_persons", "training_skipped")  # of a weights file, if it has them
 PATIENCE = timedelta(minutes=30)  # with a process that has more to do than the others
 
@@ -48,13 +66,15 @@ def predict(
 ) -> Predictions:
     """Keypoints of every sample in order, by the experiment's test settings.
 
-    In a process group each process predicts its share, and every one returns the whole, equal to
-    the bit to what a single process finds. Raises PoseError for an unreadable image, in all.
+    In a process group each process predicts its share, and every one returns the whole, on a CPU
+    equal to the bit to what a single process finds. Raises PoseError for an unreadable image, in
+    all.
     """
     model.eval()
-    share = own_share(len(samples), BATCH_SIZE)
+    batch_size = experiment.test.inference_batch
+    share = own_share(len(samples), batch_size)
     dataset = Subset(PoseDataset(samples, experiment.input_size), share)
-    loader = testing_loader(dataset, BATCH_SIZE, workers, device)
+    loader = testing_loader(dataset, batch_size, workers, device)
     own = torch.zeros(0, len(samples.keypoints), 3)
     error = None
     try:
@@ -95,6 +115,7 @@ def _made_from(weights: dict[str, Any], experiment: Experiment) -> dict[str, Any
     return origin | {"code": origin["code"] | {"infer": code.fingerprint}}
 
 
+@arithmetic()
 @torch.inference_mode()
 def predict_batches(
     model: nn.Module,
@@ -149,16 +170,7 @@ def _heatmaps(
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.infer", __doc__)
-    parser.add_argument("--experiment", required=True, help="JSON text or file")
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--split", choices=("val", "test-dev"), default="val")
-    parser.add_argument("--detections", type=Path, help="detector boxes; default: ground truth")
-    parser.add_argument("--output", type=cli.output_file(), required=True)
-    parser.add_argument("--device", type=device_name, default="auto")
-    parser.add_argument("--workers", type=cli.WORKERS, default=0)
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
 
     experiment = read_experiment(args.experiment)
     about = read_about(args.weights)
@@ -171,7 +183,8 @@ def main(argv: list[str] | None = None) -> None:
     model = create_model(experiment.model, len(samples.keypoints), **architecture)
     load_weights(model, args.weights)
     model.to(device, memory_format=torch.channels_last)
-    with process_group(PATIENCE):
+    smaller = f"set test.inference_batch below {experiment.test.inference_batch}"
+    with process_group(PATIENCE), faults_in_one_line(smaller):
         predictions = predict(model, samples, experiment, device, args.workers)
         if rank() == 0:
             predictions.about.update({key: about.get(key) for key in TRAINING_FACTS})

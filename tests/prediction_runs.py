@@ -53,8 +53,8 @@ def one_of_several(rank: int, processes: int, folder: Path, data_root: Path) -> 
     dist.init_process_group("gloo", rendezvous, rank=rank, world_size=processes)
     samples = open_split("synthetic", data_root, "val", SIZE)
     for batch_size in (4, 64):
-        infer.BATCH_SIZE = batch_size
-        predictions = infer.predict(TinyNet(), samples, settings(), CPU)
+        chosen = settings(inference_batch=batch_size)
+        predictions = infer.predict(TinyNet(), samples, chosen, CPU)
         predictions.save(folder / f"{processes}-{rank}-{batch_size}.npz")
     try:
         infer.predict(TinyNet(), with_a_lost_image(samples), settings(), CPU)

@@ -33,9 +33,9 @@ def write_run(
     size = tuple(map(int, labels["input"].split("x")))
     made_from = {"experiment": f"e{model[-1]}{seed}", "data": "dddd"}
     if trained:
-        settings = experiment(model, labels["dataset"], size, "controlled", seed).model_dump(
-            mode="json"
-        )
+        chosen = experiment(model, labels["dataset"], size, "controlled", seed)
+        settings = chosen.model_dump(mode="json")
+        settings["train"] |= values.pop("train", {})
         about = {"experiment": settings | {"protocol": labels["protocol"]}, "commit": "c0ffee"}
         about |= {"made_from": made_from | {"code": {"train": "aaaa"}}, "device": "a CPU"}
         about |= {"versions": {"python": "3.12", "torch": "2.14", "code": "aaaa"}}

@@ -6,14 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from analysis import comparison, figure1, figure8, overlays, reported, style, table1, training
+from analysis import figure1, figure8, overlays, reported, style, training
 from analysis.ablation import line_styles, orders_of
-from analysis.code_mix import mixed_code
-from analysis.results import describe, read_complexity, read_logs, read_metrics, read_performance
+from analysis.results import describe, load_curves, load_results, read_metrics
 from pose.config.model_sheet import FILE, read_sheet, switches
 from pose.data.samples import Samples
 from pose.datasets.coco import COCO
@@ -36,6 +34,14 @@ def write_metrics(folder: Path, order: int, seed: int = 0, boxes: str = "gt", **
     return file
 
 
+def write_result(folder: Path, order: int, seed: int = 0, boxes: str = "gt", **values) -> Path:
+    """The same as a run's file in ``folder/demo``."""
+    model = values.get("model", f"eeffpose-p0-order{order}")
+    run = folder / "demo" / f"{model}-{values.get('input', '64x48')}" / f"seed{seed}"
+    run.mkdir(parents=True, exist_ok=True)
+    return write_metrics(run, order, seed, boxes, **values).rename(run / f"metrics_{boxes}.json")
+
+
 @pytest.fixture
 def complexity(tmp_path) -> Path:
     file = tmp_path / "complexity.csv"
@@ -56,103 +62,17 @@ def write_log(folder: Path, order: int, seed: int = 0, **score) -> Path:
     return file
 
 
-def test_reported_tables_hold_the_papers_numbers():
-    ablation = reported.ablation()
-    assert list(ablation.index) == list(range(1, 9))
-    assert tuple(ablation.loc[8, ["AP", "AR"]]) == (75.4, 81.1)
-    assert not ablation.loc[1, list(reported.SWITCHES)].any()
-    # All combinations of three switches, once each.
-    assert len(ablation.drop_duplicates(list(reported.SWITCHES))) == 8
-    val = reported.coco_val().set_index(["backbone", "input_h"])
-    assert val.loc[("EEffNet-B0", 256), "params_m"] == 8.98
-    assert val.loc[("HRNet-W48", 384), "AP"] == 76.3
-    assert np.isnan(val.loc[("Hourglass", 256), "AR"])
-    assert reported.coco_test_dev().set_index("method").loc["EEffPose-P2", "AP"] == 75.9
-    assert reported.mpii_val().set_index("method").loc["EEffPose-P0", "PCKh50"] == 90.4
-
-
-def test_table1_keeps_reported_and_measured_numbers_apart(tmp_path, complexity):
-    files = [write_metrics(tmp_path, 8), write_metrics(tmp_path, 8, boxes="det", AP=0.2)]
-    output = tmp_path / "tables"
-    inputs = ["--metrics", *map(str, files), "--complexity", str(complexity)]
-    table1.main([*inputs, "--output-dir", str(output)])
-    table = pd.read_csv(output / "table1.csv").set_index("order")
-    assert len(table) == 8
-    best = table.loc[8]
-    assert best["paper AP (COCO val)"] == 75.4
-    assert float(best["measured AP, gt boxes"]) == 25.0
-    assert float(best["measured AP, det boxes"]) == 20.0
-    assert best["params (M)"] == 9.004
-    assert best["dataset"] == "synthetic"
-    assert table.loc[1, "measured AP, gt boxes"] == "not run"
-    for name in ("table1.md", "table1.html"):
-        text = (output / name).read_text()
-        assert "synthetic (4 val images)" in text and "must not be compared" in text
-        assert text.count("not run") == 7 * 4
-    assert "http" not in (output / "table1.html").read_text()
-
-
-def test_comparison_shows_every_row_of_the_paper_and_runs_it_has_no_row_for(tmp_path, complexity):
-    named = {"model": "hrnet-w32", "dataset": "coco", "input": "256x192", "images": 5000}
-    other = named | {"model": "lpn-50", "images": 83}
-    files = [
-        write_metrics(tmp_path, 1, AP=0.744, **named),
-        write_metrics(tmp_path, 2, seed=1, AP=0.746, **named),
-        write_metrics(tmp_path, 8, **other),
-    ]
-    inputs = ["--metrics", *map(str, files), "--complexity", str(complexity)]
-    sheet = ROOT / "config/models.tsv"
-    comparison.main(["2", *inputs, "--models", str(sheet), "--output-dir", str(tmp_path)])
-    table = pd.read_csv(tmp_path / "table2.csv")
-    assert len(table) == len(reported.coco_val()) + 1
-    row = table[(table["backbone"] == "HRNet-W32") & (table["input"] == "256x192")].iloc[0]
-    assert (row["paper AP"], row["measured AP, gt boxes"]) == ("74.4", "74.5 ± 0.1")
-    assert row["val set"] == "COCO val2017"
-    danet = table[table["backbone"] == "DANet-72"].iloc[0]
-    assert danet["method"] == "DANet †" and danet["counted params (M)"] == "3.345"
-    assert danet["measured AP, gt boxes"] == "not run"
-    assert tuple(table.iloc[-1][["method", "paper AP", "val set"]]) == (
-        "lpn-50",
-        "-",
-        "83 of 5000 images",
-    )
-    assert "must not be compared" in (tmp_path / "table2.md").read_text()
-
-
-def test_test_dev_is_compared_by_the_archives_that_its_server_scores(tmp_path, complexity):
-    inputs = ["--submissions", "hrnet-w32@256x192=d/a.zip", "--complexity", str(complexity)]
-    sheet = ROOT / "config/models.tsv"
-    comparison.main(["3", *inputs, "--models", str(sheet), "--output-dir", str(tmp_path)])
-    table = pd.read_csv(tmp_path / "table3.csv").set_index(["backbone", "input"])
-    assert table.loc[("HRNet-W32", "256x192"), "submission to the server"] == "a.zip"
-    assert (table["submission to the server"] == "not run").sum() == len(table) - 1
-    assert not any(column.startswith("measured") for column in table)
-
-
 def test_training_figure_draws_every_run(tmp_path):
-    files = []
     for order in (1, 8):
         file = write_log(tmp_path, order).with_name("performance.jsonl")
         line = {"event": "epoch", "loss": 0.1, "images_per_second": 9.0, "data_wait_share": 0.2}
         file.write_text("".join(json.dumps({"epoch": e} | line) + "\n" for e in (0, 1)))
-        files.append(file)
-    figure = training.training_figure(read_performance(files))
+    figure = training.training_figure(load_curves(tmp_path / "demo"), SHEET)
     assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2]
-
-
-def test_seeds_are_averaged(tmp_path, complexity):
-    files = [write_metrics(tmp_path, 2, seed, AP=ap) for seed, ap in enumerate((0.2, 0.3))]
-    table = table1.ablation_table(read_metrics(files), read_complexity(complexity), SHEET)
-    row = table1.summarise(table).set_index("order").loc["2"]
-    assert row["measured AP, gt boxes"] == "25.0 ± 7.1"  # sample standard deviation
-    assert row["seed"] == "0, 1"
-
-
-def test_runs_of_different_protocols_are_not_averaged(tmp_path, complexity):
-    files = [write_metrics(tmp_path, 2), write_metrics(tmp_path, 2, 1, protocol="released")]
-    table = table1.ablation_table(read_metrics(files), read_complexity(complexity), SHEET)
-    rows = table1.summarise(table)
-    assert list(rows[rows["order"] == "2"]["protocol"]) == ["controlled", "released"]
+    styles = line_styles(orders_of(SHEET))
+    assert [line.get_color() for line in figure.axes[0].lines] == [
+        styles[order]["color"] for order in "18"
+    ]
 
 
 def test_two_protocols_are_named_and_more_are_counted(tmp_path):
@@ -162,16 +82,6 @@ def test_two_protocols_are_named_and_more_are_counted(tmp_path):
     two = f"{where}protocol released; {where}protocol paper"
     assert describe(read_metrics(files[:2])) == two
     assert describe(read_metrics(files)) == f"{where}3 protocols (named in the tables)"
-
-
-def test_mpii_runs_give_pckh_columns(tmp_path, complexity):
-    file = tmp_path / "mpii.json"
-    row = {"model": "eeffpose-p0-order1", "seed": 0, "boxes": "gt", "protocol": "released"}
-    file.write_text(json.dumps(row | {"input": "64x64", "dataset": "mpii", "persons": 264}
-                               | {"PCKh@0.5": 40.0}))  # fmt: skip
-    table = table1.ablation_table(read_metrics([file]), read_complexity(complexity), SHEET)
-    assert table.set_index("order").loc["1", "measured PCKh@0.5, gt boxes"] == 40.0
-    assert not any(column.startswith("measured AP") for column in table)
 
 
 @pytest.mark.parametrize(
@@ -189,16 +99,17 @@ def test_a_malformed_log_line_is_named(tmp_path):
     file = write_log(tmp_path, 1)
     file.write_text(file.read_text() + '{"epoch": 1, "lr"')
     with pytest.raises(PoseError, match=r"training.jsonl line 4: malformed JSON"):
-        read_logs([file])
+        load_curves(tmp_path)
 
 
 def test_figure8_follows_the_papers_line_rule(tmp_path):
-    logs = read_logs([write_log(tmp_path, order) for order in range(1, 9)])
-    figure = figure8.convergence_figure(logs, SHEET)
+    for order in range(1, 9):
+        write_log(tmp_path, order, AP=0.2, lr=1e-3 * order)
+    figure = figure8.convergence_figure(load_curves(tmp_path), SHEET)
     ap, lr = figure.axes
     assert lr.get_yscale() == "log"
     for axes in (ap, lr):
-        lines = {int(line.get_label()[6]): line for line in axes.get_lines()}
+        lines = {int(line.get_label()): line for line in axes.get_lines()}
         assert {k for k in lines if lines[k].get_linestyle() == "-"} == {2, 6, 7, 8}
         thin = min(line.get_linewidth() for line in lines.values())
         assert {k for k in lines if lines[k].get_linewidth() > thin} == {3, 5, 6, 8}
@@ -206,6 +117,29 @@ def test_figure8_follows_the_papers_line_rule(tmp_path):
         assert red == {4, 5, 7, 8}
     assert list(ap.get_lines()[0].get_ydata()) == [20.0] * 3  # percent
     assert list(lr.get_lines()[0].get_xdata()) == [-2, -1, 0]
+
+
+def test_figure8_draws_the_median_of_the_seeds_and_their_range(tmp_path):
+    scores = {0: 0.1, 1: 0.2, 2: 0.6}
+    files = [write_log(tmp_path, 8, seed, AP=score) for seed, score in scores.items()]
+    files[2].write_text(files[2].read_text().splitlines()[0] + "\n")  # this one was interrupted
+    top, _ = figure8.convergence_figure(load_curves(tmp_path), SHEET).axes
+    (line,), (band,) = top.get_lines(), top.collections
+    assert np.allclose(line.get_ydata(), [20, 15, 15])
+    bounds = band.get_datalim(top.transData).extents
+    assert np.allclose(bounds, [-2, 10, 0, 60])
+    assert "3 seeds" in top.get_title(loc="left")
+    assert all(tick == round(tick) for tick in top.get_xticks())
+
+
+def test_figure8_draws_a_learning_rate_once_and_names_the_orders_that_share_it(tmp_path):
+    same = [write_log(tmp_path, order) for order in (1, 2)]
+    same[1].write_text("".join(f"{line}\n" for line in same[1].read_text().splitlines()[:2]))
+    _, rates = figure8.convergence_figure(load_curves(tmp_path), SHEET).axes
+    assert [line.get_label() for line in rates.get_lines()] == ["all"]
+    write_log(tmp_path, 8, AP=0.2, lr=5e-4)
+    _, rates = figure8.convergence_figure(load_curves(tmp_path), SHEET).axes
+    assert {line.get_label() for line in rates.get_lines()} == {"1, 2", "8"}
 
 
 def _is_red(colour: str) -> bool:
@@ -227,29 +161,10 @@ def sheet_with(folder: Path, *rows: str, column: str | None = None) -> Path:
 CROSS = "eeffpose-p0-cross eeffpose 12 meme cross meme - false protocol 4 activation -"
 
 
-def test_a_further_order_is_a_row_like_any_other_without_a_paper_number(tmp_path, complexity):
-    sheet = sheet_with(tmp_path, CROSS)
-    files = [write_metrics(tmp_path, 1), write_metrics(tmp_path, 2, model="eeffpose-p0-cross")]
-    inputs = ["--metrics", *map(str, files), "--complexity", str(complexity)]
-    table1.main([*inputs, "--models", str(sheet), "--output-dir", str(tmp_path)])
-    table = pd.read_csv(tmp_path / "table1.csv").set_index("order")
-    assert list(table.index) == [*range(1, 9), 12]
-    assert table.loc[12, "measured AP, gt boxes"] == "25.0"
-    switched = table.loc[12, ["MEMe backbone", "MEMe neck", "MEMe head"]]
-    assert list(switched) == [True, "cross", True]
-    assert list(table.loc[12, ["paper AP (COCO val)", "paper AR (COCO val)"]]) == ["-", "-"]
-    row = next(
-        line for line in (tmp_path / "table1.md").read_text().splitlines() if "cross" in line
-    )
-    assert [cell.strip() for cell in row.split("|")[1:7]] == ["12", "✓", "cross", "✓", "-", "-"]
-
-
-def test_results_of_a_model_that_the_sheet_lacks_are_refused_not_left_out(tmp_path, complexity):
-    metrics = read_metrics([write_metrics(tmp_path, 12)])
-    with pytest.raises(PoseError, match=r"eeffpose-p0-order12, which is not in config/models\.tsv"):
-        table1.ablation_table(metrics, read_complexity(complexity), SHEET)
+def test_logs_of_a_model_that_the_sheet_lacks_are_refused_not_left_out(tmp_path):
     with pytest.raises(PoseError, match=r"eeffpose-p0-order9, which is not in config/models\.tsv"):
-        figure8.convergence_figure(read_logs([write_log(tmp_path, 9)]), SHEET)
+        write_log(tmp_path, 9)
+        figure8.convergence_figure(load_curves(tmp_path), SHEET)
 
 
 def test_every_order_has_a_line_style_of_its_own_and_the_eight_keep_theirs(tmp_path):
@@ -271,25 +186,26 @@ def test_figures_show_a_further_order_beside_the_eight(tmp_path, complexity):
     sheet = read_sheet(sheet_with(tmp_path, CROSS))
     file = write_log(tmp_path, 12)
     file.parent.parent.rename(file.parents[2] / "eeffpose-p0-cross")
-    logs = [write_log(tmp_path, 8), file.parents[2] / "eeffpose-p0-cross/seed0/training.jsonl"]
-    figure = figure8.convergence_figure(read_logs(logs), sheet)
+    write_log(tmp_path, 8)
+    figure = figure8.convergence_figure(load_curves(tmp_path), sheet)
     (legend,) = figure.legends
     shown = [text.get_text() for text in legend.get_texts()]
     assert shown == ["8: backbone + neck + head", "12: backbone + cross neck + head"]
 
     complexity.write_text(complexity.read_text() + "eeffpose-p0-cross,256x192,17,5000000,3.0\n")
-    metrics = read_metrics([write_metrics(tmp_path, 8, model="eeffpose-p0-cross")])
-    figure = figure1.ap_against_params(metrics, read_complexity(complexity), sheet)
+    write_result(tmp_path, 8, model="eeffpose-p0-cross")
+    figure = figure1.main_figure(load_results(tmp_path, models=tmp_path / "models.tsv"))
     assert "12" in [text.get_text() for text in figure.axes[-1].texts]
 
 
 def test_a_log_is_of_the_model_that_the_weights_beside_it_name(tmp_path):
     file = write_log(tmp_path, 3)
-    about = {"experiment": {"model": "eeffpose-p0-order7"}}
+    told = {"dataset": "coco", "protocol": "released", "seed": 0, "input_size": [256, 192]}
+    about = {"experiment": {"model": "eeffpose-p0-order7"} | told}
     arrays = {"a": np.zeros(1, np.float32)}
     save_file(arrays, file.with_name("weights.safetensors"), {"about": json.dumps(about)})
-    assert set(read_logs([file])["model"]) == {"eeffpose-p0-order7"}
-    assert set(read_logs([write_log(tmp_path, 4)])["model"]) == {"eeffpose-p0-order4"}
+    write_log(tmp_path, 4)
+    assert set(load_curves(tmp_path)["model"]) == {"eeffpose-p0-order7", "eeffpose-p0-order4"}
 
 
 def test_the_sheet_says_of_the_papers_orders_what_the_paper_says():
@@ -330,33 +246,89 @@ def test_tables_and_figures_need_neither_torch_nor_the_models():
     assert done.returncode == 0, done.stderr
 
 
-def test_figure1_has_every_row_of_table_2_and_ours_in_another_panel(tmp_path, complexity):
-    metrics = [write_metrics(tmp_path, 8), write_metrics(tmp_path, 1, dataset="coco")]
-    figure = figure1.ap_against_params(read_metrics(metrics), read_complexity(complexity), SHEET)
-    main, measured = figure.axes
-    drawn = {tuple(offset) for dots in main.collections for offset in dots.get_offsets()}
+def marks(axes) -> set[tuple[float, float]]:
+    """Where the reported models are drawn."""
+    dots = (offset for dots in axes.collections for offset in dots.get_offsets())
+    return {tuple(offset) for offset in dots}
+
+
+def test_figure1_has_every_row_of_table_2_and_effbase_and_ours_in_other_panels(
+    tmp_path, complexity
+):
+    write_result(tmp_path, 8)
+    write_result(tmp_path, 1, dataset="coco")
+    results = load_results(tmp_path)
+    params, gmacs, *others = figure1.main_figure(results).axes
     table = reported.coco_val()
-    assert drawn == set(zip(table["params_m"], table["AP"], strict=True))
-    stars = measured.get_lines()[0]
-    assert list(stars.get_xdata()) == [3.797279, 9.004292]
-    assert list(stars.get_ydata()) == [25.0, 25.0]
+    reported_marks = set(zip(table["params_m"], table["AP"], strict=True))
+    assert marks(params) == reported_marks | {(3.797279, 67.8)}
+    assert len(marks(gmacs)) == len(table) + 1
+    assert {axes.get_title(loc="left") for axes in others if axes.get_title(loc="left")} == {
+        "Measured here alone: synthetic (4 synthetic images)",
+        "Measured here alone: coco (4 of 5000 images)",
+    }
+    drawn = [tuple(axes.get_lines()[0].get_xydata()[0]) for axes in others]
+    assert sorted(drawn) == [(3.797279, 25.0), (4.0, 25.0), (4.0, 25.0), (9.004292, 25.0)]
 
 
 def test_figure1_draws_ours_among_the_reported_only_on_the_whole_of_coco_val(tmp_path, complexity):
     def panels(**values) -> int:
-        metrics = read_metrics([write_metrics(tmp_path, 8, **values)])
-        return len(figure1.ap_against_params(metrics, read_complexity(complexity), SHEET).axes)
+        write_result(tmp_path, 8, **values)
+        return len(figure1.main_figure(load_results(tmp_path)).axes)
 
-    assert panels(dataset="coco", images=5000) == 1
-    assert panels(dataset="coco", images=4) == 2
-    assert panels(dataset="synthetic", images=5000) == 2
+    assert panels(dataset="coco", images=5000) == 2
+    assert panels(dataset="coco", images=4) == 4
+    assert panels(dataset="synthetic", images=5000) == 4
+
+
+def test_figure1_has_a_mark_of_its_own_for_each_input_and_a_bar_over_the_seeds(
+    tmp_path, complexity
+):
+    whole = {"dataset": "coco", "images": 5000}
+    for seed, score in enumerate((0.70, 0.71, 0.75)):
+        write_result(tmp_path, 8, seed, AP=score, input="256x192", **whole)
+    write_result(tmp_path, 8, AP=0.77, input="384x288", **whole)
+    rows = figure1.summarised(load_results(tmp_path)).set_index("input")
+    assert list(rows.index) == ["256x192", "384x288"]
+    assert np.allclose(rows.loc["256x192", ["mean", "low", "high"]].astype(float), [72, 70, 75])
+    params, _ = figure1.main_figure(load_results(tmp_path)).axes
+    bars = [container.lines[0] for container in params.containers]
+    assert [line.get_marker() for line in bars] == ["o", "s"]
+
+
+def test_a_run_whose_cost_was_not_counted_is_named_in_figure1(tmp_path):
+    write_result(tmp_path, 8)
+    with pytest.raises(PoseError, match=r"no row for eeffpose-p0-order8; rerun pose\.complexity"):
+        figure1.main_figure(load_results(tmp_path))
+
+
+def test_coco_and_mpii_never_share_a_panel(tmp_path, complexity):
+    complexity.write_text(complexity.read_text() + "eeffpose-p0-order8,256x256,16,9007094,6.66\n")
+    write_result(tmp_path, 8, dataset="coco", images=5000, input="256x192")
+    joints = {"PCKh@0.5": 90.4, "persons": 2958, "dataset": "mpii", "input": "256x256"}
+    file = write_result(tmp_path, 8, **joints)
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps({key: told[key] for key in told if key not in ("AP", "images")}))
+    panels = figure1.main_figure(load_results(tmp_path)).axes
+    assert [axes.get_ylabel() for axes in panels] == ["AP (%)"] * 2 + ["PCKh@0.5 (%)"] * 2
+    table = reported.mpii_val()
+    assert marks(panels[2]) == set(zip(table["params_m"], table["PCKh50"], strict=True))
+
+
+def test_figure1_today_shows_every_reported_model_whose_cost_is_known():
+    table = reported.since_2022()
+    assert table["source"].str.contains("@").all()
+    params, gmacs = figure1.today_figure().axes
+    for axes, cost in ((params, "params_m"), (gmacs, "gmacs")):
+        known = table.dropna(subset=[cost])
+        assert set(zip(known[cost], known["ap"], strict=True)) <= marks(axes)
 
 
 def test_figures_are_the_same_bytes_again(tmp_path):
-    logs = [write_log(tmp_path, 8)]
+    write_log(tmp_path, 8)
     for name in ("a", "b"):
-        figure8.main(["--logs", *map(str, logs), "--output-dir", str(tmp_path / name)])
-    for file in ("figure8.svg", "figure8.png"):
+        figure8.main([str(tmp_path / "demo"), "--output-dir", str(tmp_path / name)])
+    for file in ("figure8.svg", "figure8.png", "figure8.pdf"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
@@ -365,7 +337,7 @@ def test_spread_keeps_the_gap_and_moves_as_little_as_it_can():
     assert np.allclose(style.spread([1.0, 1.0], 0.1), [0.9, 1.0])
 
 
-def test_overlays_show_persons_from_best_to_worst():
+def test_overlays_show_the_easy_the_typical_and_the_worst_and_name_their_images():
     n, k = 40, len(COCO)
     joints = np.random.default_rng(0).uniform(0, 100, (n, k, 2)).astype(np.float32)
     ones, ids = np.ones(n, np.float32), np.arange(n)
@@ -377,36 +349,14 @@ def test_overlays_show_persons_from_best_to_worst():
     points[..., 0] += error[:, None]
     predictions = Predictions(ids, ids, points, ones, truth.areas, boxes, boxes)
     chosen = overlays.choose(truth, predictions)
-    errors = [100 * value for _, _, value in chosen]  # the box's size is 100 pixels
-    assert len(chosen) == 12 and np.all(np.diff(errors) > 0)
-    assert errors[0] == pytest.approx(0, abs=1e-4) and errors[-1] == pytest.approx(n - 1, abs=1e-4)
+    errors = {kind: [100 * one.error for one in persons] for kind, persons in chosen.items()}
+    assert np.allclose(errors["easy"], range(6), atol=1e-4)  # the box's size is 100 pixels
+    assert np.allclose(errors["typical"], range(17, 23), atol=1e-4)
+    assert np.allclose(errors["worst"], range(34, 40), atol=1e-4)
+    text = overlays.caption(truth, chosen, "order 8")
+    assert text.startswith("order 8. Rows: the persons with the least error")
+    assert f"Worst: images {ids[chosen['worst'][0].own]} (person" in text
 
     detected = Predictions(ids, ids * 0 - 1, points, ones, truth.areas, boxes, boxes)
     with pytest.raises(PoseError, match="predictions_gt"):
         overlays.choose(truth, detected)
-
-
-def test_results_of_different_code_are_named_where_they_meet(tmp_path):
-    def metrics(*codes, **values):
-        files = [
-            write_metrics(tmp_path, order, seed, made_from={"code": code}, **values)
-            for order, seed, code in codes
-        ]
-        return mixed_code(read_metrics(files))
-
-    same = {"train": "aaaa", "infer": "bbbb", "evaluate": "cccc"}
-    other_model = same | {"train": "dddd"}  # of which other parts of the code count
-    assert metrics((1, 0, same), (1, 1, same), (8, 0, other_model)) == ""
-    assert mixed_code(read_metrics([write_metrics(tmp_path, 1)])) == ""
-    assert "eeffpose-p0-order1 was trained with aaaa and eeee" in metrics(
-        (1, 0, same), (1, 1, same | {"train": "eeee"})
-    )
-    assert "(seed 0) was trained with aaaa+eeee in turn" in metrics(
-        (1, 0, same | {"train": "aaaa+eeee"})
-    )
-    assert "scores are by cccc and ffff" in metrics(
-        (1, 0, same), (8, 0, same | {"evaluate": "ffff"})
-    )
-    assert "is of aaaa, kept beside eeee" in metrics(
-        (1, 0, same), kept_code="aaaa, kept beside eeee"
-    )

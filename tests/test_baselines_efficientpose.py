@@ -5,11 +5,12 @@ import timm
 import torch
 from reference_fill import filled, fixtures, images, relative_difference
 
+from pose.config import experiment
 from pose.datasets.mpii import MPII
 from pose.models import create_model
-from pose.models.efficientpose import RELEASED_JOINTS, to_mpii_order
+from pose.models.efficientpose import RELEASED_JOINTS
 from pose.support.errors import PoseError
-from pose.weights import initialise, to_published
+from pose.weights import initialise, load_published, to_published
 
 HEADS = {f"training_heads.{n}.{t}" for n in ("skeleton", "detection1") for t in ("weight", "bias")}
 
@@ -26,20 +27,35 @@ def test_maps_are_the_released_graph_s_at_both_resolutions(reference):
     with torch.inference_mode():
         full = model(x)
         low = model.confidences(model.pass_features(x)["detection2"])
+    released = [MPII.names.index(joint) for joint in RELEASED_JOINTS]
+    full, low = full[:, released], low[:, released]
     parts = {"output_lowres": low, "output_s5": full[:, :, ::5, ::5], "output_b1k15": full[1, 15]}
     for output, heatmaps in parts.items():
         assert relative_difference(heatmaps, entry, reference, output) < 5e-5
 
 
-def test_released_maps_are_brought_into_mpii_s_order():
-    model = create_model("efficientpose-1", num_keypoints=16).eval()
-    x = torch.randn(1, 3, 64, 64)
-    with torch.inference_mode():
-        released = dict(zip(RELEASED_JOINTS, model(x)[0], strict=True))
-        to_mpii_order(model)
-        ours = model(x)[0]
-    for joint, heatmap in zip(MPII.names, ours, strict=True):
-        torch.testing.assert_close(heatmap, released[joint])
+def test_released_maps_are_brought_into_mpii_s_order_by_loading():
+    model = create_model("efficientpose-1", num_keypoints=16)
+    released = to_published(model)
+    bias = "pass3_detection2_confs_convolution.bias"
+    released[bias] = torch.arange(16.0)
+    load_published(model, released)
+    named = dict(zip(RELEASED_JOINTS, range(16), strict=True))
+    assert model.confidences.bias.tolist() == [named[joint] for joint in MPII.names]
+    assert torch.equal(to_published(model)[bias], released[bias])
+
+
+def test_released_weights_load_into_the_recipe_s_net_which_then_is_without_training_heads():
+    released = to_published(create_model("efficientpose-1", num_keypoints=16))
+    options = experiment("efficientpose-1", "mpii", (256, 256)).model_options.architecture()
+    model = create_model("efficientpose-1", num_keypoints=16, **options)
+    del released["stem_conv_res1_convolution.weight"]
+    with pytest.raises(PoseError, match=r"missing: stem_conv_res1_convolution.weight$"):
+        load_published(model, released)
+    assert model.training_heads
+    released = to_published(create_model("efficientpose-1", num_keypoints=16))
+    load_published(model, released)
+    assert not model.training_heads and to_published(model).keys() == released.keys()
 
 
 def test_upsampling_is_bilinear():

@@ -10,7 +10,7 @@ import torch
 from forked import forked
 
 from pose.support import cli
-from pose.support.device import select_device
+from pose.support.device import require_capability, require_driver, select_device
 from pose.support.errors import PoseError, command
 
 
@@ -170,6 +170,8 @@ def broken(*arguments: object, **options: object) -> None:
 def test_auto_is_the_cpu_where_no_gpu_works_and_says_so(kind, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: kind == "broken")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (7, 5))
     monkeypatch.setattr(torch, "zeros", broken)
     assert select_device("auto") == torch.device("cpu")
     reason = "CUDA does not work (CUDA error: out of order)"
@@ -177,6 +179,31 @@ def test_auto_is_the_cpu_where_no_gpu_works_and_says_so(kind, monkeypatch, capsy
     assert capsys.readouterr().err == f"device auto: {reason}; running on the CPU\n"
     with pytest.raises(PoseError, match="device cuda was asked for but"):
         select_device("cuda")
+
+
+def test_a_driver_older_than_torchs_cuda_is_told_with_both_versions():
+    too_old = "The NVIDIA driver on your system is too old (found version 12020). Please update"
+    with pytest.raises(PoseError, match=r"CUDA up to 12\.2, and the installed torch needs 13\.0"):
+        require_driver(too_old, "13.0")
+    require_driver("Found no NVIDIA driver on your system.", "13.0")  # there is no GPU at all
+
+
+BUILT_FOR = ["sm_75", "sm_80", "sm_86", "sm_90"]
+
+
+def test_a_gpu_for_which_torch_has_no_code_is_named():
+    with pytest.raises(
+        PoseError, match=r"Tesla V100 has compute capability 7\.0, .*no code \(sm_7"
+    ):
+        require_capability("Tesla V100", (7, 0), BUILT_FOR)
+    with pytest.raises(PoseError, match=r"capability 10\.0"):
+        require_capability("B200", (10, 0), BUILT_FOR)
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 9), (9, 0)])
+def test_gpus_run_code_of_their_own_generation_and_all_run_intermediate_code(capability):
+    require_capability("a GPU", capability, BUILT_FOR)
+    require_capability("B200", (10, 0), [*BUILT_FOR, "compute_90"])
 
 
 def test_a_gpu_beyond_those_there_are_is_one_line(monkeypatch):

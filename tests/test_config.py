@@ -31,6 +31,53 @@ def test_released_trains_order_2_and_p2_in_half_precision():
         assert experiment(name, "coco", (384, 288)).train.precision == "fp16"
 
 
+def chunk(model: str, dataset: str, size: tuple[int, int], **options: object) -> int | None:
+    """Samples with batch statistics of their own; None: they are the whole batch's."""
+    settings = experiment(model, dataset, size, **options).train
+    assert settings.synchronised_batch_norm == (settings.micro_batch is None)
+    return settings.micro_batch
+
+
+def test_released_has_batch_statistics_of_each_gpu_s_own_samples():
+    sizes = [order(number, "released").train.micro_batch for number in range(1, 9)]
+    assert sizes == [48, 48, 16, 16, 16, 16, 16, 16]
+    assert chunk("eeffpose-p2", "mpii", (384, 384)) == 16
+    assert {order(number, "paper").train.micro_batch for number in (1, 8)} == {16}
+    assert order(1, "controlled").train.micro_batch is None
+
+
+def test_recipes_have_batch_statistics_of_their_project_s_gpus():
+    coco, large = ("coco", (256, 192)), ("coco", (384, 288))
+    assert [chunk(model, *coco) for model in ("hrnet-w32", "litehrnet-18", "mobilenetv2")] == [
+        *(32, 64, 64)
+    ]
+    assert [chunk(model, *large) for model in ("hrnet-w48", "litehrnet-30", "cpn-r50")] == [
+        *(24, 32, 32)
+    ]
+    assert chunk("litehrnet-18", "mpii", (256, 256), protocol="controlled") == 32
+    assert chunk("hrnet-w32", *coco, protocol="controlled", recipe="common") is None
+
+
+@pytest.mark.parametrize(
+    ("protocol", "changes", "message"),
+    [
+        ("controlled", {"micro_batch": 16}, r"micro_batch \(16\) has batch statistics of its own"),
+        ("controlled", {"synchronised_batch_norm": False}, "false needs a micro_batch"),
+        ("released", {"batch_size": 40}, "batch_size 40 is no multiple of micro_batch 16"),
+    ],
+)
+def test_batch_statistics_that_would_depend_on_the_processes_are_refused(
+    protocol, changes, message
+):
+    with pytest.raises(PoseError, match=f"experiment: train: .*{message}"):
+        experiment("eeffpose-p0", "coco", (256, 192), protocol, overrides={"train": changes})
+
+
+def test_a_batch_no_larger_than_the_micro_batch_is_one_chunk():
+    small = {"train": {"batch_size": 4}}
+    assert experiment("hrnet-w32", "coco", (256, 192), overrides=small).train.chunk_size == 4
+
+
 def test_controlled_trains_every_order_alike():
     settings = {order(number, "controlled").train for number in range(1, 9)}
     assert len(settings) == 1
@@ -60,7 +107,7 @@ def test_an_overridden_setting_enters_the_protocol_label():
     changed = experiment(
         "eeffpose-p0", "coco", (256, 192), "released", 0, {"train": {"epochs": 3, "lr": 0.1}}
     )
-    assert changed.protocol == "released (epochs=3, lr=0.1)"
+    assert changed.protocol == "released v2 (epochs=3, lr=0.1)"
     assert changed.train.epochs == 3
     assert changed.key() != experiment("eeffpose-p0", "coco", (256, 192)).key()
 
@@ -70,30 +117,30 @@ def label(model: str, **options: object) -> str:
 
 
 def test_the_label_tells_the_recipe_and_the_numerics_from_the_bare_protocol():
-    assert label("eeffpose-p0") == "released"
-    assert label("hrnet-w32") == "released, hrnet recipe"
-    assert label("hrnet-w16", protocol="controlled") == "controlled, litehrnet recipe"
-    assert label("hrnet-w32", recipe="common") == "released, common recipe"
-    assert label("eeffpose-p0", numerics="fast") == "released, fast numerics"
+    assert label("eeffpose-p0") == "released v2"
+    assert label("hrnet-w32") == "released v2, hrnet recipe v2"
+    assert label("hrnet-w16", protocol="controlled") == "controlled, litehrnet recipe v2"
+    assert label("hrnet-w32", recipe="common") == "released v2, common recipe"
+    assert label("eeffpose-p0", numerics="fast") == "released v2, fast numerics"
     changed = {"train": {"schedule": {"factor": 0.5}}, "test": {"decode": "dark"}}
     assert label("hrnet-w32", overrides=changed) == (
-        "released, hrnet recipe (schedule.factor=0.5, decode=dark)"
+        "released v2, hrnet recipe v2 (schedule.factor=0.5, decode=dark)"
     )
 
 
 def test_numerics_change_how_is_computed_and_nothing_else():
     plain = order(8, "released").train
-    for numerics, precision in (("reference", "fp32"), ("fast", "bf16")):
+    for numerics, precision in (("reference", "fp32"), ("fast", "fp16")):
         train = experiment("eeffpose-p0-order8", "coco", (256, 192), numerics=numerics).train
         on = numerics == "fast"
-        names = ("channels_last", "compile", "fused", "cpu_kernels")
+        names = ("channels_last", "compile", "fused", "cpu_kernels", "cudnn_benchmark")
         changed = {**dict.fromkeys(names, on), "precision": precision}
         assert train == plain.model_copy(update=changed)
 
 
 def test_the_common_recipe_trains_every_model_alike_but_for_what_its_architecture_needs():
     trainings = {
-        experiment(model, "mpii", (256, 256), recipe="common").train.model_copy(
+        experiment(model, "mpii", (256, 256), "controlled", recipe="common").train.model_copy(
             update={"loss": "mse"}
         )
         for model, row in model_sheet().items()
@@ -203,7 +250,7 @@ def test_the_command_prints_an_experiment_that_the_others_read(capsys):
 
 @pytest.mark.parametrize(
     ("protocol", "version", "settings"),
-    [("released", 1, "f9f17f80"), ("controlled", 1, "30f6b42d"), ("paper", 1, "4186c18a")],
+    [("released", 2, "d7ca6635"), ("controlled", 1, "584314fb"), ("paper", 2, "4d67dfda")],
 )
 def test_a_changed_protocol_gets_a_new_version(protocol, version, settings):
     """After a change: a line in protocols.yaml's ``versions``, and here the new digest."""
@@ -213,9 +260,9 @@ def test_a_changed_protocol_gets_a_new_version(protocol, version, settings):
 
 
 def test_from_its_second_version_on_a_protocol_s_label_tells_it(monkeypatch):
-    changed = protocols() | {"released": protocols()["released"] | {"versions": ["a", "b"]}}
+    changed = protocols() | {"released": protocols()["released"] | {"versions": ["a", "b", "c"]}}
     monkeypatch.setattr("pose.config.presets.protocols", lambda: changed)
-    assert experiment("hrnet-w32", "coco", (256, 192)).protocol == "released v2, hrnet recipe"
+    assert experiment("hrnet-w32", "coco", (256, 192)).protocol == "released v3, hrnet recipe v2"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pose.support.errors import PoseError
 from pose.support.files import atomic
 from pose.train import train
 from pose.training import checkpoint
-from pose.training.faults import faults_in_one_line
+from pose.training.faults import faults_in_one_line, less_memory
 
 
 def trainer_command(data_root: Path, folder: Path, *more: str, **train: object) -> list:
@@ -214,6 +214,22 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_keeps_the_last_checkpoint
     assert sorted(tmp_path.glob("checkpoint-*.pt")) == kept
 
 
+def test_a_training_that_goes_on_before_its_failure_says_so_until_it_has_passed(
+    data_root, tmp_path, capsys
+):
+    trainer = tiny_trainer(data_root, tmp_path)
+    trainer._train_epoch()
+    trainer._end_epoch()
+    trainer.take_step.net = Infinite(trainer.model)
+    with pytest.raises(PoseError, match="loss is nan"):
+        trainer._train_epoch()
+    tiny_trainer(data_root, tmp_path).run()
+    told = "this training has stopped before: loss is nan in epoch 0, step 0, learning rate 0.001"
+    assert told in capsys.readouterr().err
+    tiny_trainer(data_root, tmp_path).run()
+    assert "stopped before" not in capsys.readouterr().err
+
+
 def test_weights_spoiled_by_the_last_step_enter_no_checkpoint(data_root, tmp_path):
     trainer = tiny_trainer(data_root, tmp_path)
     with torch.no_grad():
@@ -235,6 +251,18 @@ def test_a_corrupt_image_ends_the_training_in_one_line(data_root, tmp_path, work
     assert not (tmp_path / "w").exists()
 
 
+class Infinite(nn.Module):
+    """A net whose heat maps overflow in the first of its forward passes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.passes = model, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        return self.model(images) * (float("inf") if self.passes == 1 else 1)
+
+
 class Greedy(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return torch.empty(2**50)
@@ -242,21 +270,44 @@ class Greedy(nn.Module):
 
 def test_running_out_of_memory_says_which_setting_to_lower(data_root, tmp_path):
     trainer = tiny_trainer(data_root, tmp_path)
-    trainer.step_model = Greedy()
+    trainer.take_step.net = Greedy()
     with (
-        pytest.raises(PoseError, match=r"out of memory \(tried .*lower train.batch_size \(now 4\)"),
-        faults_in_one_line(4),
+        pytest.raises(
+            PoseError, match=r"out of memory \(tried .*set train.micro_batch below 4 .*fp16"
+        ),
+        faults_in_one_line(less_memory(trainer.experiment.train)),
     ):
         trainer.run()
 
 
-def test_a_gpu_out_of_memory_says_which_setting_to_lower():
-    text = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of ..."
-    with (
-        pytest.raises(PoseError, match=r"\(Tried to allocate 2.50 GiB\); lower train.batch_size"),
-        faults_in_one_line(64),
-    ):
-        raise torch.OutOfMemoryError(text)
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has ..."),
+            r"out of memory \(Tried to allocate 2.50 GiB\); buy more",
+        ),
+        (
+            RuntimeError("CUDA error: out of memory\nCUDA kernel errors"),
+            r"out of memory .*buy more",
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), r"out of memory .*buy more"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), r"out of memory"),
+        (
+            RuntimeError("CUDA error: uncorrectable ECC error encountered\nCompile with"),
+            r"the GPU's memory is faulty .*ECC error encountered\); start again on another GPU",
+        ),
+        (RuntimeError("NCCL error in: ProcessGroupNCCL.cpp\nmore"), "lost touch with another"),
+        (
+            RuntimeError("upsample_x_cuda does not have a deterministic implementation, but you"),
+            "^upsample_x_cuda does not .* implementation; set train.deterministic to false$",
+        ),
+    ],
+)
+def test_what_a_gpu_reports_is_one_line_with_the_remedy(error, line):
+    with pytest.raises(PoseError, match=line) as caught, faults_in_one_line("buy more"):
+        raise error
+    assert "\n" not in str(caught.value)
 
 
 def test_a_killed_loader_worker_is_named(data_root, tmp_path):
@@ -278,13 +329,13 @@ def test_a_killed_loader_worker_is_named(data_root, tmp_path):
 def test_a_loader_worker_killed_while_it_hands_a_batch_over_is_named(error):
     with (
         pytest.raises(PoseError, match=r"DataLoader worker exited.*lower --workers"),
-        faults_in_one_line(4),
+        faults_in_one_line(""),
     ):
         raise error
 
 
 def test_other_errors_of_torch_are_not_hidden():
-    with pytest.raises(RuntimeError, match="shape"), faults_in_one_line(4):
+    with pytest.raises(RuntimeError, match="shape"), faults_in_one_line(""):
         raise RuntimeError("shape '[2]' is invalid")
 
 

@@ -43,12 +43,11 @@ def samples(data_root):
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_any_number_of_processes_predicts_the_same_to_the_bit(
-    processes, data_root, samples, tmp_path, monkeypatch
+    processes, data_root, samples, tmp_path
 ):
     predict_together(processes, tmp_path, data_root)
     for batch_size in (4, 64):
-        monkeypatch.setattr(infer, "BATCH_SIZE", batch_size)
-        alone = predict(TinyNet(), samples, settings(), CPU)
+        alone = predict(TinyNet(), samples, settings(inference_batch=batch_size), CPU)
         assert len(alone) % batch_size
         for rank in range(processes):
             shared = Predictions.load(tmp_path / f"{processes}-{rank}-{batch_size}.npz")

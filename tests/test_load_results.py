@@ -29,7 +29,7 @@ def test_a_row_says_what_was_run_what_came_out_what_it_cost_and_where_it_comes_f
     assert (row["val_set"], row["split"], row["images"]) == ("4 synthetic images", "val", 4)
     assert (row["params"], row["gmacs"], row["counted_input"]) == (8_423_785, 4.0, "256x192")
     assert (row["epochs"], row["train_hours"], row["device"]) == (3, 2.5, "a CPU")
-    assert (row["batch"], row["precision"], row["batch_norm"]) == (64, "fp32", "whole batch")
+    assert (row["batch"], row["precision"], row["batch_norm"]) == (64, "fp32", "the whole batch")
     assert (row["source"], row["commit"], row["identity"]) == ("trained", "c0ffee", "e21")
     assert (row["code_train"], row["code_evaluate"], row["data"]) == ("aaaa", "cccc", "dddd")
     assert (row["versions"], row["folder"]) == ("python 3.12 torch 2.14", str(folder))

@@ -21,12 +21,17 @@ def test_cocos_recalls_are_means_over_persons(seed, first_id):
     content, results = random_scene(seed, first_id)
     truth = Truth("scene", content, COCO)
     metrics = evaluate(results, truth)
-    persons = coco_persons(run(results, truth, "pycocotools"))
+    persons = coco_persons(run(results, truth, "pycocotools"), COCO)
     assert persons["matched"].mean() == pytest.approx(metrics["AR"], abs=1e-12)
     assert (persons["oks"] > 0).mean() == pytest.approx(metrics["AR50"], abs=1e-12)
     assert persons["oks"][persons["oks"] > 0].ge(0.5).all()
     assert set(persons["person_id"]) <= {person["id"] for person in content["annotations"]}
     assert (persons["score"].isna() == (persons["oks"] == 0)).all()
+    labelled = persons[[f"{name}_flag" for name in COCO.names]].to_numpy() > 0
+    terms = persons[list(COCO.names)].to_numpy()
+    assert (labelled == ~np.isnan(terms)).all()
+    own = (persons["num_keypoints"] > 0) & labelled.any(axis=1)  # else OKS is to the box
+    assert np.allclose(np.nanmean(terms[own], axis=1), persons["oks"][own], atol=1e-9)
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_every_file_that_the_readme_of_results_promises_is_a_target():
             name = line.split("`")[1].removeprefix("RUN/seedK/").replace("{gt,det}", "det")
             assert f"results/demo/{RUN}/seed0/{name}" in targets, name
     for name in ("tables/table1", "figures/figure8"):
-        kinds = ("csv", "md", "html") if "table" in name else ("svg", "png")
+        kinds = ("csv", "md", "html", "tex") if "table" in name else ("svg", "png")
         assert {f"results/demo/{name}.{kind}" for kind in kinds} <= targets
 
 

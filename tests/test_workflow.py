@@ -40,12 +40,13 @@ def test_the_bare_command_plans_the_eight_trainings(checkout):
     jobs = plan(checkout)
     assert jobs["train"] == 8
     assert jobs["infer"] == jobs["evaluate"] == 16  # ground-truth and detector boxes
-    assert jobs["total"] == 56
+    assert jobs["total"] == 60
 
 
 def test_the_papers_config_plans_every_row_of_its_tables(checkout):
     done = snakemake(checkout, "--dry-run", "--configfile", "config/paper.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"coco-eeffpose-p0-order8-256x192 +fp32 +64 +16 ", done.stderr)  # its chunk
     planned = set(re.findall(r"results/paper/((?:coco|mpii)-[^/]+)/seed0/weights", done.stdout))
     for number, dataset in ((2, "coco"), (3, "coco"), (4, "mpii")):
         for row in reported.comparison(number).itertuples():
@@ -210,7 +211,7 @@ def test_the_demos_settings_do_not_leak_into_another_config(checkout):
     )
     commands = [line for line in done.stdout.splitlines() if " pose.train " in line]
     assert len(commands) == 8
-    assert all('"protocol":"released"' in c and '"init":"effdet_coco"' in c for c in commands)
+    assert all('"protocol":"released v2"' in c and '"init":"effdet_coco"' in c for c in commands)
 
 
 @pytest.mark.parametrize("status", [0, 1])

@@ -148,7 +148,7 @@ def _train(
                 step(batch)
 
             trainer._step = slowly
-            with faults_in_one_line(4), run_lock(run_dir, wait) if locked else nullcontext():
+            with faults_in_one_line(""), run_lock(run_dir, wait) if locked else nullcontext():
                 trainer.run()
 
     main()

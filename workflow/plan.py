@@ -22,12 +22,14 @@ from pose.support.errors import PoseError, command
 from pose.support.fingerprint import code_of
 from pose.support.lock import Lock
 from workflow.current import KEPT_LABEL, Training, question
+from workflow.memory import memory_table
 from workflow.runs import UNKNOWN, Run, scoring, suppression
 from workflow.scripts.launch import devices
 from workflow.settings import Config
 
-TABLE, FIGURE = ("csv", "md", "html"), ("svg", "png")
-OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "training_figure"}
+TABLE, FIGURE = ("csv", "md", "html", "tex"), ("svg", "png", "pdf")
+OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "figure9", "training_figure"}
+OF_ALL_RUNS |= {"errors", "quality", "intervals", "effects", "claims"}
 """Rules that can be asked for by name and stand on every training."""
 OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
 """Targets that need no data yet."""
@@ -97,34 +99,40 @@ class Plan:
             for boxes in (self.runs[run].boxes if "{boxes}" in name else [""])
         ]
 
+    def folders(self, runs: Iterable[str] | None = None) -> list[str]:
+        """The folder of every run and seed."""
+        return [str(Path(file).parent) for file in self.files("weights.safetensors", runs)]
+
     def targets(self) -> list[str]:
-        """Every file that results/README.md promises, so that each is made again when missing."""
-        ablation, first = self.ablation(), next(iter(self.runs))
+        """Every file but the figures that results/README.md promises.
+
+        Each is made again when it is missing.
+        """
+        ablation = self.ablation()
         tables = [*([1] if ablation else []), *self.comparisons()]
-        figures = ["figure1", *(["figure8"] if ablation else []), "training"]
+        found = ["claims", *(["effects", "effects_by_group"] if ablation else [])]
         of_runs = ["weights.safetensors", "training.jsonl", "performance.jsonl"]
         of_boxes = ["predictions_{boxes}.npz", "metrics_{boxes}.json", "persons_{boxes}.parquet"]
+        of_boxes += ["intervals_{boxes}.json"]
         return [
             *(f"{self.results}/tables/table{n}.{kind}" for n in tables for kind in TABLE),
-            *(f"{self.results}/figures/{name}.{kind}" for name in figures for kind in FIGURE),
-            f"{self.results}/figures/samples_{first}.png",
-            *(f"{self.results}/figures/overlays_{run}.png" for run in self.runs),
-            f"{self.results}/complexity.csv",
+            *(f"{self.results}/tables/{name}.{kind}" for name in found for kind in TABLE),
+            *(f"{self.results}/{name}" for name in ("complexity.csv", "resamples.parquet")),
             *(file for name in (*of_runs, *of_boxes) for file in self.files(name)),
             *self.submissions(),
         ]
 
     def data_files(self, *splits: str) -> Callable[[Any], list[Path]]:
-        """An input function: the files whose change matters; images are not listed one by one."""
+        """An input function: :meth:`data_of` the wildcard's run."""
+        return lambda wildcards: self.data_of(wildcards.run, *splits)
 
-        def files(wildcards: Any) -> list[Path]:
-            run = self.runs[wildcards.run]
-            if run.dataset.is_rendered:
-                return [self._receipt]
-            paths = [run.dataset.annotations(run.root, split) for split in splits]
-            return [path for path in paths if path.exists()]
-
-        return files
+    def data_of(self, name: str, *splits: str) -> list[Path]:
+        """The files of a run's data whose change matters; images are not listed one by one."""
+        run = self.runs[name]
+        if run.dataset.is_rendered:
+            return [self._receipt]
+        paths = [run.dataset.annotations(run.root, split) for split in splits]
+        return [path for path in paths if path.exists()]
 
     @property
     def _receipt(self) -> Path:
@@ -234,12 +242,10 @@ class Plan:
         kept = {KEPT_LABEL: accepted} if accepted else {}
         return scoring(experiment, root, wildcards.seed, wildcards.boxes, **kept)
 
-    def submission_arguments(self, wildcards: Any) -> list[str]:
-        """What each of test-dev's archives is of."""
-        files = self.submissions(wildcards)
-        owners = [self.runs[name] for name in self.submitted() for _ in self.config.seeds]
-        texts = [f"{run.model}@{run.size}={file}" for run, file in zip(owners, files, strict=False)]
-        return ["--submissions", *texts] if texts else []
+    def truths(self) -> list[str]:
+        """The data sets that are scored, each with the file of its truth."""
+        files = {run.dataset.name: run.dataset.ground_truth(run.root) for run in self.runs.values()}
+        return [f"{name}={file}" for name, file in files.items()]
 
     # Before and after
 
@@ -257,6 +263,9 @@ class Plan:
         return self._stale
 
     def _check(self, trainings: list[Training]) -> set[str]:
+        if self.gpus:
+            first = {name: self.experiments[name, self.config.seeds[0]] for name in self.runs}
+            print(memory_table(first), file=sys.stderr)
         stale = [] if self.rendered is None or self._is_rendered else [self._receipt]
         self._changed = [one for one in trainings if one.is_changed]
         if asked := [one for one in self._changed if one.choice is None]:
@@ -269,7 +278,9 @@ class Plan:
 
     def _trainings(self, targets: Iterable[str]) -> list[Training]:
         """The trainings that stand behind Snakemake's targets."""
-        shared = tuple(f"{self.results}/{beginning}" for beginning in ("tables/table", "figures/"))
+        of_runs = ("table", "errors", "quality", "controls", "audit", "effects", "claims")
+        names = (*(f"tables/{name}" for name in of_runs), "figures/")
+        shared = tuple(f"{self.results}/{name}" for name in names)
         every = not targets or any(t in OF_ALL_RUNS or t.startswith(shared) for t in targets)
         return [
             training
@@ -330,12 +341,13 @@ class Plan:
 
     def summary(self, targets: Iterable[str]) -> str:
         """What was measured and where the rest lies."""
-        if "released" in targets:
-            return f"\nTable: {self.results}/tables (released.html, .md, .csv)\n"
+        if tables := [target for target in ("published", "released") if target in targets]:
+            return "".join(f"\nTable: {self.results}/tables/{name}.html\n" for name in tables)
         shown, table = "", Path(self.results, "tables/table1.csv")
         if table.exists():
             rows = list(csv.DictReader(table.open()))
-            columns = [c for c in rows[0] if c in ("order", "seed") or c.startswith("measured")]
+            names = ("order", "seeds", "verdict")
+            columns = [c for c in rows[0] if c in names or c.endswith((" mean", " sd"))]
             shown = tabulate([[row[c] for c in columns] for row in rows], headers=columns)
         return f"\n{shown}\n\nTables and figures: {self.results}/tables, {self.results}/figures\n"
 

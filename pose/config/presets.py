@@ -81,14 +81,20 @@ def layers(
 def label(
     combination: Combination, protocol: str, recipe: str, numerics: str | None, overrides: Settings
 ) -> str:
-    """``"released"``, ``"released v2, hrnet recipe, fast numerics (epochs=3)"`` and the like."""
-    name = recipe_of(combination.model) if recipe == "own" else recipe
-    version = len(protocols()[protocol]["versions"])
-    parts = [protocol if version == 1 else f"{protocol} v{version}"]
-    parts += [f"{name} recipe"] if name else []
+    """``"released"``, ``"released v2, hrnet recipe v2, fast numerics (epochs=3)"`` and the like."""
+    name = recipe_of(combination.model) if recipe == "own" else None
+    parts = [f"{protocol}{_version(protocols()[protocol])}"]
+    parts += [f"{name} recipe{_version(recipes()[name])}"] if name else []
+    parts += ["common recipe"] if recipe == "common" else []
     parts += [f"{numerics} numerics"] if numerics else []
     changed = [text for part in overrides.values() for text in _changes(part)]
     return ", ".join(parts) + (f" ({', '.join(changed)})" if changed else "")
+
+
+def _version(stack: Settings) -> str:
+    """``" v2"`` of a stack with two versions, nothing of one that never changed."""
+    number = len(stack["versions"])
+    return f" v{number}" if number > 1 else ""
 
 
 def stack(layers: Iterable[Settings]) -> Settings:

@@ -177,6 +177,9 @@ class Training(Frozen):
 
     batch_size: int = Field(ge=2)
     """Samples a step, over all processes."""
+    micro_batch: int | None = Field(None, ge=2)
+    """Samples of a chunk: a step works the batch off in chunks, each with batch statistics of its
+    own. None, or a batch that is no larger: all at once."""
     epochs: int = Field(ge=1)
     """Epochs after the warm-up."""
     warmup_epochs: int = Field(ge=0)
@@ -192,9 +195,10 @@ class Training(Frozen):
     loss: Literal["mse", "cpn", "efficientpose"]
     """A function of :mod:`pose.targets.losses`."""
     synchronised_batch_norm: bool
-    """Batch statistics over all processes instead of each one's share."""
-    precision: Literal["fp32", "bf16", "fp16"]
-    """Of the net's arithmetic; weights stay in fp32."""
+    """Batch statistics over the whole batch, whatever the number of processes; without it they are
+    those of each ``micro_batch``."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"]
+    """Of the net's arithmetic; weights stay in fp32. tf32: fp32 but for a GPU's convolutions."""
     channels_last: bool
     """Activations in NHWC instead of NCHW."""
     compile: bool
@@ -203,12 +207,36 @@ class Training(Frozen):
     """The optimiser's step as one kernel."""
     cpu_kernels: bool
     """MBConv blocks by :mod:`pose.kernels`, where it knows them: in fp32 on a CPU."""
+    cudnn_benchmark: bool = False
+    """A GPU's convolutions by the algorithm that is fastest when tried."""
+    deterministic: bool = False
+    """A GPU's operators in forms that repeat every bit, at some cost."""
 
     @model_validator(mode="after")
     def _one_warmup(self) -> Training:
         if self.warmup_epochs and self.warmup_steps:
             raise ValueError("give warmup_epochs or warmup_steps, not both")
         return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_batch_statistics(self) -> Training:
+        if self.synchronised_batch_norm and self.micro_batch is not None:
+            raise ValueError(
+                f"a micro_batch ({self.micro_batch}) has batch statistics of its own: set"
+                " synchronised_batch_norm to false, or micro_batch to null"
+            )
+        if not self.synchronised_batch_norm and self.micro_batch is None:
+            raise ValueError("synchronised_batch_norm false needs a micro_batch")
+        if self.batch_size % self.chunk_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} is no multiple of micro_batch {self.micro_batch}"
+            )
+        return self
+
+    @property
+    def chunk_size(self) -> int:
+        """Samples that go through the net together, in all processes."""
+        return min(self.batch_size, self.micro_batch or self.batch_size)
 
 
 class Target(Frozen):
@@ -243,6 +271,8 @@ class Testing(Frozen):
     """OKS above which the weaker of two persons is dropped."""
     soft_oks_nms: bool
     """Lower the weaker one's score instead, by its OKS with the stronger ones."""
+    inference_batch: int = Field(64, ge=1)
+    """Crops that go through the net together; changes rounding only."""
 
 
 class Experiment(Frozen):

@@ -17,23 +17,32 @@ from pose.support.errors import PoseError
 class EpochBatches(Sampler[list[int]]):
     """One process's share of the batches of a permutation drawn from (seed, epoch).
 
-    The incomplete last batch is left out. Each batch is cut into ``world_size`` equal runs, of
-    which this one is number ``rank``: together they are the same for any number of processes.
-    Set ``epoch`` and ``start`` (the number of batches already done) before iterating.
+    The incomplete last batch is left out. Each batch is cut into ``world_size`` equal runs of whole
+    chunks of ``chunk`` samples, of which this one is number ``rank``: together they are the same
+    for any number of processes. Set ``epoch`` and ``start`` (the number of batches already done)
+    before iterating.
     """
 
     def __init__(
-        self, samples: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        samples: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        chunk: int = 1,
     ) -> None:
         if samples < batch_size:
             raise PoseError(
                 f"train.batch_size is {batch_size} but the training set has only {samples} persons;"
                 " lower it"
             )
-        if batch_size % world_size:
+        chunks = batch_size // chunk
+        if chunks % world_size:
+            cut = f" in chunks of {chunk} (train.micro_batch)" if chunk > 1 else ""
             raise PoseError(
-                f"train.batch_size is {batch_size}, which {world_size} processes cannot share"
-                " equally; use a number of processes that divides it"
+                f"train.batch_size is {batch_size}{cut}, which {world_size} processes cannot share"
+                f" equally; use a number of processes that divides {chunks}"
             )
         self.samples, self.batch_size, self.seed = samples, batch_size, seed
         self.share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)

@@ -16,8 +16,13 @@ from pose.datasets import dataset_of
 from pose.datasets.cache import checksum
 from pose.support.errors import PoseError
 
-ROUNDING = {"channels_last", "compile", "fused", "cpu_kernels"}
-"""Settings of a training that change how its numbers are rounded, and nothing else."""
+ROUNDING = {
+    "train": {
+        *("channels_last", "compile", "fused", "cpu_kernels", "cudnn_benchmark", "deterministic")
+    },
+    "test": {"inference_batch"},
+}
+"""Settings that change how numbers are rounded, and nothing else."""
 LABELS = {"protocol", "recipe"}
 """They name where the other settings come from."""
 
@@ -26,7 +31,7 @@ def science(experiment: Experiment) -> dict[str, Any]:
     """The experiment as JSON, without labels, rounding, defaults and what is None."""
     return experiment.model_dump(
         mode="json",
-        exclude={"train": ROUNDING, **dict.fromkeys(LABELS, True)},
+        exclude={**ROUNDING, **dict.fromkeys(LABELS, True)},
         exclude_none=True,  # with the defaults, so that a new setting that nobody uses
         exclude_defaults=True,  # renames no run
     )

@@ -55,10 +55,7 @@ def evaluate(
     ``results`` are sound ones, from :mod:`pose.evaluation.results`. ``"evaluator"`` in the answer
     names the library that did it and its version.
     """
-    library = FAST if evaluator == "fast" else evaluator
-    unusual = truth.keypoints != COCO or any(number < 0 for number in truth.image_ids)
-    if library == FAST and unusual:
-        library = "pycocotools"
+    library = fastest(truth) if evaluator == "fast" else evaluator
     if library == "xtcocotools":
         _tell_differences(results, truth)
     judge = run(results, truth, library)
@@ -66,6 +63,12 @@ def evaluate(
         judge.summarize()
     metrics = {name: float(value) for name, value in zip(METRICS, judge.stats, strict=True)}
     return metrics | {"evaluator": f"{library} {version(library)}"}
+
+
+def fastest(truth: Truth) -> str:
+    """The fast evaluator's library, or pycocotools where the fast one cannot take the truth."""
+    unusual = truth.keypoints != COCO or any(number < 0 for number in truth.image_ids)
+    return "pycocotools" if unusual else FAST
 
 
 def run(results: Sequence[dict[str, Any]], truth: Truth, library: str) -> Any:

@@ -15,6 +15,7 @@ from pose.datasets.mat import numbers, read_mat
 from pose.datasets.mpii import COUNTED, MPII, NOT_COUNTED, GroundTruth
 from pose.support.errors import PoseError
 
+USUAL = 0.5  # head sizes within which a joint is right
 PARTS = {
     "head": ("head_top",),
     **{
@@ -80,7 +81,7 @@ def pckh(predictions: np.ndarray, truth: GroundTruth) -> dict[str, float | dict[
     ``@0.1`` in their names. HRNet and its descendants print the number at 0.11 as "Mean@0.1".
     """
     distances = normalised_distances(predictions, truth)
-    usual, strict, hrnet = (_at(limit, distances, truth.visible) for limit in (0.5, 0.1, 0.11))
+    usual, strict, hrnet = (_at(limit, distances, truth.visible) for limit in (USUAL, 0.1, 0.11))
     return {
         "PCKh@0.5": usual["mean"],
         "PCKh@0.1": strict["mean"],

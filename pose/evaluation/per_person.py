@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pose.datasets.keypoints import KeypointSet
 from pose.datasets.mpii import MPII, GroundTruth
 from pose.evaluation.pckh import normalised_distances
 from pose.support.files import write_file
 
 
-def coco_persons(judge: Any) -> pd.DataFrame:
-    """The persons that count towards AP, and how well each was found.
+def coco_persons(judge: Any, keypoints: KeypointSet) -> pd.DataFrame:
+    """The persons that count towards AP, and how well each and its ``keypoints`` were found.
 
     ``judge`` is pycocotools' COCOeval after matching. ``matched`` is the share of the ten OKS
     thresholds at which a detection is matched to the person, so that its mean is COCO's AR;
@@ -29,11 +30,13 @@ def coco_persons(judge: Any) -> pd.DataFrame:
         key = image["image_id"], image["category_id"]
         column = {person["id"]: number for number, person in enumerate(judge._gts[key])}
         row = {detection: number for number, detection in enumerate(image["dtIds"])}
+        detections = {detection["id"]: detection for detection in judge._dts[key]}
         for place, person in enumerate(image["gtIds"]):
             if image["gtIgnore"][place]:
                 continue
             matches = image["gtMatches"][:, place]
-            found = row.get(int(matches[0]))
+            number = int(matches[0])
+            found = row.get(number)
             annotation = judge._gts[key][column[person]]
             rows.append(
                 {
@@ -45,8 +48,28 @@ def coco_persons(judge: Any) -> pd.DataFrame:
                     "matched": float((matches > 0).mean()),
                     "score": np.nan if found is None else image["dtScores"][found],
                 }
+                | _of_keypoints(annotation, detections.get(number), keypoints)
             )
     return pd.DataFrame(rows)
+
+
+def _of_keypoints(
+    annotation: dict[str, Any], detection: dict[str, Any] | None, keypoints: KeypointSet
+) -> dict[str, float]:
+    """Of each keypoint: its term of OKS, 0 where nobody was found, and its flag.
+
+    The mean of the terms is the person's OKS; one that is not labelled has none.
+    """
+    x, y, flags = np.reshape(annotation["keypoints"], (-1, 3)).T
+    similar = np.zeros(len(keypoints))
+    if detection is not None:
+        there_x, there_y, _ = np.reshape(detection["keypoints"], (-1, 3)).T
+        variances = (2 * np.asarray(keypoints.sigmas)) ** 2 * (annotation["area"] + np.spacing(1))
+        similar = np.exp(-((x - there_x) ** 2 + (y - there_y) ** 2) / variances / 2)
+    similar = np.where(flags > 0, similar, np.nan)
+    return dict(zip(keypoints.names, similar, strict=True)) | {
+        f"{name}_flag": int(flag) for name, flag in zip(keypoints.names, flags, strict=True)
+    }
 
 
 def mpii_persons(predictions: np.ndarray, truth: GroundTruth) -> pd.DataFrame:

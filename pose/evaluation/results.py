@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from pose.datasets.coco_format import Truth
 from pose.datasets.fields import PERSON, Result, checked
 from pose.datasets.keypoints import KeypointSet
 from pose.evaluation.oks import oks_nms, soft_oks_nms
 from pose.evaluation.predictions import Predictions
-from pose.support import cli
 from pose.support.errors import PoseError
 from pose.support.files import read_json
 
@@ -47,6 +46,14 @@ def to_results(
     records = to_records(predictions, keypoints, rescore_threshold, nms_threshold, soft)
     with _paused_collector():
         return [record | {"keypoints": record["keypoints"].tolist()} for record in records]
+
+
+def read_predictions(path: Path, truth: Truth) -> Predictions:
+    """Raw predictions of images that ``truth`` has; PoseError for others."""
+    raw = Predictions.load(path)
+    if unknown := set(raw.image_ids.tolist()) - truth.image_ids:
+        raise PoseError(f"{path}: image {min(unknown)} is not in {truth.path}")
+    return raw
 
 
 def to_records(
@@ -118,11 +125,3 @@ def read_results(path: Path, image_ids: set[int], keypoints: KeypointSet) -> lis
     if with_box not in (0, len(results)):
         raise PoseError(f"{path}: only {with_box} of {len(results)} records have a 'bbox'")
     return results
-
-
-def add_suppression(group: argparse._ArgumentGroup) -> None:
-    """The options that make results of raw predictions; the defaults are as released."""
-    share = cli.number(0, 1)
-    group.add_argument("--rescore-threshold", type=share, default=0.2)
-    group.add_argument("--oks-nms", type=share, default=0.99, metavar="THRESHOLD")
-    group.add_argument("--soft-oks-nms", action="store_true", help="keep an image's best 20")

@@ -52,9 +52,13 @@ class APScorer:
         self.evaluator: Evaluator | None = None if find_spec(FAST) else "pycocotools"
 
     def __call__(self, predictions: Predictions, test: Testing) -> dict[str, Any]:
-        choices = test.rescore_threshold, test.oks_nms, test.soft_oks_nms
-        metrics = self.evaluate(to_records(predictions, self.truth.keypoints, *choices))
+        metrics = self.metrics(predictions, test)
         return {"AP": metrics["AP"], "AR": metrics["AR"]}
+
+    def metrics(self, predictions: Predictions, test: Testing) -> dict[str, Any]:
+        """As :meth:`evaluate`, of raw predictions."""
+        choices = test.rescore_threshold, test.oks_nms, test.soft_oks_nms
+        return self.evaluate(to_records(predictions, self.truth.keypoints, *choices))
 
     def evaluate(self, results: list[dict[str, Any]]) -> dict[str, Any]:
         """All of COCO's metrics, and the evaluator that they are from."""
@@ -78,9 +82,12 @@ class PCKhScorer:
         self.truth = truth
 
     def __call__(self, predictions: Predictions, test: Testing) -> dict[str, Any]:
+        return {"PCKh@0.5": self.metrics(predictions, test)["PCKh@0.5"]}
+
+    def metrics(self, predictions: Predictions, test: Testing) -> dict[str, Any]:
+        """As :func:`pose.evaluation.pckh.pckh`; nothing of ``test`` matters."""
         places, persons = predictions.keypoints[..., :2], len(self.truth.joints)
-        metrics = pckh(from_rows(places, predictions.person_ids, persons), self.truth)
-        return {"PCKh@0.5": metrics["PCKh@0.5"]}
+        return pckh(from_rows(places, predictions.person_ids, persons), self.truth)
 
 
 SCORERS = {"AP": APScorer, "PCKh@0.5": PCKhScorer}

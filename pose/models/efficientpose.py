@@ -95,12 +95,22 @@ RELEASED_JOINTS = (
 )
 
 
-def to_mpii_order(model: EfficientPose) -> None:
-    """Put the confidence maps of released weights, just loaded, into MPII's order of joints."""
-    order = [RELEASED_JOINTS.index(name) for name in MPII.names]
-    with torch.no_grad():
-        for tensor in (model.confidences.weight, model.confidences.bias):
-            tensor.copy_(tensor[order])
+MPII_ORDER = [RELEASED_JOINTS.index(name) for name in MPII.names]
+
+
+def from_original(key: str, tensor: Tensor) -> Tensor:
+    """The tensor of ``key`` (ours) with its maps in MPII's order instead of the released one."""
+    return tensor[MPII_ORDER] if _is_of_mpii_maps(key, tensor) else tensor
+
+
+def to_original(key: str, tensor: Tensor) -> Tensor:
+    """The way back."""
+    order = [MPII.names.index(name) for name in RELEASED_JOINTS]
+    return tensor[order] if _is_of_mpii_maps(key, tensor) else tensor
+
+
+def _is_of_mpii_maps(key: str, tensor: Tensor) -> bool:
+    return key.startswith("confidences.") and len(tensor) == len(MPII)
 
 
 def original_key(model: nn.Module, key: str) -> str:
@@ -196,7 +206,8 @@ class DenseBlock(nn.Module):
 class EfficientPose(PoseModel):
     """Confidence maps of the image's own size."""
 
-    namings: ClassVar = [Naming("daniegr/EfficientPose", original_key)]
+    namings: ClassVar = [Naming("daniegr/EfficientPose", original_key, to_original, from_original)]
+    training_only: ClassVar = ("training_heads",)
 
     def __init__(self, variant: Variant, num_keypoints: int, training_heads: bool) -> None:
         super().__init__()

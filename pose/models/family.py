@@ -33,12 +33,14 @@ class PoseModel(nn.Module):
     """A net from images (B, 3, H, W) to heat maps (B, K, h, w).
 
     ``name`` is the sheet's. ``namings``: how projects call its tensors in their checkpoints, its
-    own project's first.
+    own project's first. ``training_only``: dictionaries of modules that take part in training
+    alone, so that published weights may lack them.
     ``imagenet``: the published file of its trunk's weights, None where there is none.
     """
 
     name: str = ""
     namings: ClassVar[Sequence[Naming]] = ()
+    training_only: ClassVar[Sequence[str]] = ()
     imagenet: str | None = None
 
     def starts(self, init: str) -> Iterator[Start]:

@@ -8,7 +8,7 @@ processes changes a result by rounding only.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -16,9 +16,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from pose.parallel.global_batch import see_global_batch
+from pose.parallel.flat import Flat
 from pose.support.errors import PoseError
 
 
@@ -89,23 +88,32 @@ def from_first(value: Any) -> Any:
     return shared[0]
 
 
-def parallel(model: nn.Module, synchronised_batch_norm: bool, device: torch.device) -> nn.Module:
-    """What to train instead of ``model``: its gradients are averaged over the processes."""
-    if world_size() == 1:
-        return model
-    see_global_batch(model, rank(), world_size(), synchronised_batch_norm, device)
-    return DistributedDataParallel(
-        model,
-        device_ids=[device] if device.type == "cuda" else None,
-        # Synchronised statistics are equal everywhere; others follow the first process's.
-        broadcast_buffers=not synchronised_batch_norm,
-        gradient_as_bucket_view=True,
-        static_graph=True,  # also lets parameters be that take no part
-    )
+def by_first(work: Callable[[], Any]) -> Any:
+    """What ``work`` gives the first process; its PoseError ends all."""
+    result, problem = None, None
+    if rank() == 0:
+        try:
+            result = work()
+        except PoseError as error:
+            problem = str(error)
+    result, problem = from_first((result, problem))
+    if problem is not None:
+        raise error_on_every_rank(problem)
+    return result
 
 
-def share_buffers(model: nn.Module) -> None:
-    """Give every process the first one's batch-norm statistics."""
+def average_gradients(model: nn.Module) -> None:
+    """Give every process the mean of all processes' gradients, in one exchange."""
     if world_size() > 1:
-        for buffer in model.buffers():
-            dist.broadcast(buffer, 0)
+        gradients = Flat(p.grad for p in model.parameters() if p.grad is not None)
+        gradients.write([average(vector) for vector in gradients.read()])
+
+
+def share(tensors: Iterable[Tensor]) -> None:
+    """Give every process the first one's values."""
+    if world_size() > 1:
+        shared = Flat(tensors)
+        vectors = shared.read()
+        for vector in vectors:
+            dist.broadcast(vector, 0)
+        shared.write(vectors)

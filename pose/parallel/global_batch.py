@@ -1,4 +1,4 @@
-"""Layers that look beyond the sample, made to see the global batch and not a process's share."""
+"""Layers that look beyond the sample, made to see the global batch and not a part of it."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ RANDOM = (DropPath, nn.Dropout)
 
 
 def see_global_batch(
-    model: nn.Module,
-    rank: int,
-    world_size: int,
-    synchronised_batch_norm: bool,
-    device: torch.device,
-) -> None:
-    """Replace the layers of ``model`` whose result depends on how the batch is cut.
+    model: nn.Module, parts: int, synchronised_batch_norm: bool, device: torch.device
+) -> Tensor:
+    """Replace the layers of ``model`` whose result depends on how the batch is cut in ``parts``.
 
-    Parameters, buffers and their names stay as they are.
+    Parameters, buffers and their names stay as they are. Fill the tensor that is returned with the
+    number of the part before it goes through the model; a number would have compiled code made
+    anew for each.
     """
-    for module in list(model.modules()):
+    part = torch.zeros(1, dtype=torch.int64, device=device)
+    for module in list(model.modules()) if parts > 1 else ():
         for name, layer in module.named_children():
             if isinstance(layer, RANDOM):
-                setattr(module, name, SharedDraw(layer, rank, world_size))
+                setattr(module, name, SharedDraw(layer, part, parts))
             elif synchronised_batch_norm and isinstance(layer, nn.BatchNorm2d):
                 synchronised = (
                     convert_sync_batchnorm if device.type == "cuda" else SynchronisedBatchNorm
                 )
                 setattr(module, name, synchronised(layer))
+    return part
 
 
 class SharedDraw(nn.Module):
-    """Dropout or stochastic depth drawn for the global batch, of which this process's part counts.
+    """Dropout or stochastic depth drawn for the global batch, of which ``part`` is passing.
 
-    All processes must have seeded alike.
+    Every part must begin with the same seed.
     """
 
-    def __init__(self, layer: nn.Module, rank: int, world_size: int) -> None:
+    def __init__(self, layer: nn.Module, part: Tensor, parts: int) -> None:
         super().__init__()
-        self.layer, self.rank, self.world_size = layer, rank, world_size
+        self.layer, self.part, self.parts = layer, part, parts
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
         draws = x[:, :1, :1, :1] if isinstance(self.layer, DropPath) else x
-        factors = self.layer(torch.cat([torch.ones_like(draws)] * self.world_size))
-        return x * factors.chunk(self.world_size)[self.rank]
+        factors = self.layer(torch.cat([torch.ones_like(draws)] * self.parts))
+        return x * factors.unflatten(0, (self.parts, len(x))).index_select(0, self.part)[0]
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):

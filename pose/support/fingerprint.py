@@ -28,6 +28,7 @@ ROOT = Path(pose.__file__).parent.parent
 PACKAGES = ("pose", "analysis")
 
 HARMLESS = {
+    "pose.support.allocator": "it keeps memory that was freed",
     "pose.support.cache_folder": "it says where copies lie, whose content is checked",
     "pose.support.cli": "it reads options, whose values reach the steps by name",
     "pose.support.download": "what it fetches is checked by those who asked for it",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import cv2
 import torch
 from torch import Tensor
@@ -9,6 +12,12 @@ from torch import Tensor
 from pose.config import Image
 
 IMAGENET = Image(channels="rgb", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+@cache
+def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
+    """A tensor of ``values``, made once: a GPU would be waited for each time."""
+    return torch.tensor(values, device=device)
 
 
 def normalise(images: Tensor, statistics: Image = IMAGENET) -> Tensor:
@@ -21,7 +30,7 @@ def normalise(images: Tensor, statistics: Image = IMAGENET) -> Tensor:
     # A whole row in one go: PyTorch is slow where the last dimension is 3.
     width = images.shape[2]
     mean, std = (
-        (255 * torch.tensor(values, device=images.device)).repeat(width)
+        (255 * constant(values, images.device)).repeat(width)
         for values in (statistics.mean, statistics.std)
     )
     rows = images.flatten(2).float().sub_(mean).div_(std)
@@ -70,8 +79,8 @@ def blurred_targets(
     them; except that nothing is reflected at the map's edge.
     """
     radius = kernel // 2
-    profile = torch.from_numpy(cv2.getGaussianKernel(kernel, 0)[radius:, 0]).float()
-    profile = (profile / profile[0]).to(joints.device)
+    values = cv2.getGaussianKernel(kernel, 0)[radius:, 0].astype("float32")
+    profile = constant(tuple((values / values[0]).tolist()), joints.device)
     centre = _centre(joints, stride, offset)
     weights = _weights(centre, visible, heatmap_size, radius)
 
@@ -92,10 +101,9 @@ def _centre(joints: Tensor, stride: int, offset: float) -> Tensor:
 def _weights(
     centre: Tensor, visible: Tensor, heatmap_size: tuple[int, int], radius: float
 ) -> Tensor:
-    height, width = heatmap_size
-    size = torch.tensor([width, height], device=centre.device)
-    inside = ((centre - radius < size) & (centre + radius + 1 >= 0)).all(dim=-1)
-    return visible.float() * inside
+    (height, width), (x, y) = heatmap_size, centre.unbind(-1)
+    beside = (x - radius < width) & (x + radius + 1 >= 0)
+    return visible.float() * (beside & (y - radius < height) & (y + radius + 1 >= 0))
 
 
 def _distance(centre: Tensor, length: int) -> Tensor:

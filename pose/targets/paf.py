@@ -8,6 +8,7 @@ from torch import Tensor
 from pose.config.datasets import DATASETS
 from pose.datasets import dataset_of
 from pose.support.errors import PoseError
+from pose.targets.heatmap import constant
 
 
 def limbs_of(num_keypoints: int) -> tuple[tuple[int, int], ...]:
@@ -39,7 +40,7 @@ def part_affinity_fields(
     every pixel beside the limb and at most ``width`` field pixels off its line, else 0. Field and
     weight are 0 for limbs with a joint that is not visible; a limb without length has no field.
     """
-    first, second = torch.tensor(limbs, device=joints.device).T
+    first, second = constant(limbs, joints.device).T
     start, end = joints[:, first].float() / stride, joints[:, second].float() / stride
     weights = (visible[:, first] * visible[:, second]).float()
     length = (end - start).norm(dim=-1, keepdim=True)

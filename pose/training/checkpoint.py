@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from pose.config import Training
+from pose.datasets.identity import ROUNDING
 from pose.support.errors import PoseError
 from pose.support.files import atomic
 from pose.training import record
@@ -122,10 +124,14 @@ def last_good(run_dir: Path) -> str:
     return f"the last good checkpoint is {kept[0]}" if kept else "there is no checkpoint yet"
 
 
-def versions(code: str) -> dict[str, str]:
+def versions(code: str, settings: Training, device: torch.device) -> dict[str, str]:
     """What else than experiment and data decides the bits of a training."""
-    torch_version = str(torch.__version__)
-    return {"python": platform.python_version(), "torch": torch_version, "code": code}
+    told = {"python": platform.python_version(), "torch": str(torch.__version__), "code": code}
+    told |= {name: str(getattr(settings, name)) for name in sorted(ROUNDING["train"])}
+    if device.type == "cuda":
+        told["gpu"] = torch.cuda.get_device_name(device)
+        told["cudnn"] = str(torch.backends.cudnn.version())
+    return told
 
 
 def newest_first(run_dir: Path) -> list[Path]:

@@ -8,50 +8,72 @@ from contextlib import contextmanager
 
 import torch
 
+from pose.config import Training
 from pose.support.errors import PoseError
 
 WORKER_MEMORY = "it may have run out of memory or of /dev/shm: lower --workers"
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""What messages of running out of memory have in them, whatever their type."""
+
+
+def less_memory(settings: Training) -> str:
+    """What makes a training step fit."""
+    return (
+        f"set train.micro_batch below {settings.chunk_size} (with synchronised_batch_norm false),"
+        " then train.precision to fp16; if it was in validation, lower test.inference_batch"
+    )
 
 
 @contextmanager
-def faults_in_one_line(batch_size: int) -> Iterator[None]:
-    """Turn running out of memory, a lost process and a killed worker into PoseErrors."""
+def faults_in_one_line(remedy: str) -> Iterator[None]:
+    """Turn faults of memory, of the GPU, of other processes and of workers into PoseErrors.
+
+    ``remedy``: what to do where the memory is too small.
+    """
     try:
         yield
     except (ConnectionError, EOFError):  # in the middle of a batch
         raise PoseError(f"a DataLoader worker exited; {WORKER_MEMORY}") from None
     except (RuntimeError, MemoryError) as error:
-        text = str(error)
-        if out_of_memory(error):
-            message = (
-                f"out of memory ({_asked(text)}); lower train.batch_size (now {batch_size}) or"
-                " input_size, set train.precision to bf16, or share the same batch among more"
-                " processes (torchrun --nproc-per-node)"
-            )
-        elif "DataLoader worker" in text:
-            message = f"{text.splitlines()[0].rstrip('. ')}; {WORKER_MEMORY}"
-        elif isinstance(error, torch.distributed.DistError) or "gloo" in text:
-            message = (
-                "lost touch with another process of this training, which has ended or does not"
-                f" answer ({_asked(text)}); its own message says more"
-            )
-        else:
+        if (message := _explained(error, str(error), remedy)) is None:
             raise
         raise PoseError(message) from None
 
 
+def _explained(error: BaseException, text: str, remedy: str) -> str | None:
+    if out_of_memory(error):
+        return f"out of memory ({_telling(text)}); {remedy}"
+    if "ECC error" in text:
+        return f"the GPU's memory is faulty ({_telling(text)}); start again on another GPU"
+    if "deterministic implementation" in text:
+        return f"{_telling(text)}; set train.deterministic to false"
+    if "DataLoader worker" in text:
+        return f"{text.splitlines()[0].rstrip('. ')}; {WORKER_MEMORY}"
+    if isinstance(error, torch.distributed.DistError) or re.search("gloo|NCCL", text):
+        return (
+            "lost touch with another process of this training, which has ended or does not answer"
+            f" ({_telling(text)}); its own message says more"
+        )
+    return None
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether the CPU's or a GPU's memory was too small."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "DefaultCPUAllocator" in str(error)
-    )
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or any(phrase in str(error) for phrase in OUT_OF_MEMORY)
 
 
-def _asked(text: str) -> str:
+def _telling(text: str) -> str:
     """The telling sentence of an error message with source positions and advice around it."""
     sentence = re.search(
         r"[Tt]ried to allocate [^.]*[.\d]*\s?[KMGT]?i?[Bb](?:ytes)?"
-        r"|Timed out[^.\[]*|Connection [^.\[]*",
+        r"|Timed out[^.\[]*|Connection [^.\[]*|\S+ does not have a deterministic implementation",
         text,
     )
     return sentence[0].strip() if sentence else text.splitlines()[0] if text else "host memory"

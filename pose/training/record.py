@@ -44,6 +44,18 @@ def write(run_dir: Path, origin: dict[str, Any], epochs_done: int, epochs: int) 
         path.write_text(json.dumps(content, indent=1) + "\n")
 
 
+def note_failure(run_dir: Path, message: str) -> None:
+    """Note why a training stopped, until it has passed that place and writes a checkpoint."""
+    if (content := read(run_dir)) is not None:
+        with atomic(run_dir / FILE) as path:
+            path.write_text(json.dumps(content | {"failure": message}, indent=1) + "\n")
+
+
+def failure(run_dir: Path) -> str | None:
+    """What :func:`note_failure` noted."""
+    return (read(run_dir) or {}).get("failure")
+
+
 def origin(experiment: Experiment, annotations: dict[str, str], codes: list[str]) -> dict[str, Any]:
     """What a training on ``annotations`` (those of :mod:`pose.datasets.identity`) is made from.
 

@@ -1,24 +1,28 @@
-"""One training step's mathematics: from a batch of crops to the loss."""
+"""One training step's mathematics: from a batch of crops to new weights."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from pose.config import Experiment
+from pose.parallel import distributed
+from pose.parallel.flat import Flat
+from pose.parallel.global_batch import see_global_batch
 from pose.support.errors import PoseError
 from pose.targets.heatmap import normalise
 from pose.targets.losses import LOSSES
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
+Batch = dict[str, Tensor]
+
 
 def batch_loss(
-    model: nn.Module,
-    batch: dict[str, Tensor],
-    experiment: Experiment,
-    step: int,
-    device: torch.device,
+    model: nn.Module, batch: Batch, experiment: Experiment, step: int, device: torch.device
 ) -> Tensor:
     """The loss (scalar) of ``batch``, as :class:`pose.data.dataset.PoseDataset` makes it.
 
@@ -26,7 +30,9 @@ def batch_loss(
     Stochastic depth draws from (seed, ``step``) alone, so that a resumed training repeats it.
     """
     torch.manual_seed(experiment.seed * 2**32 + step)
-    images = normalise(batch["image"].to(device, non_blocking=True), experiment.image)
+    there = {name: batch[name].to(device, non_blocking=True) for name in batch if name != "index"}
+    layout = torch.channels_last if experiment.train.channels_last else torch.contiguous_format
+    images = normalise(there["image"], experiment.image).contiguous(memory_format=layout)
     dtype = AUTOCAST.get(experiment.train.precision)
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         outputs = model(images)
@@ -39,9 +45,72 @@ def batch_loss(
             f" {experiment.input_size[0] // height}"
         )
     loss = LOSSES[experiment.train.loss]
-    return loss(
-        [output.float() for output in outputs],
-        batch["joints"].to(device),
-        batch["visible"].to(device),
-        experiment.target,
-    )
+    outputs = [output.float() for output in outputs]
+    return loss(outputs, there["joints"], there["visible"], experiment.target)
+
+
+class Stepper:
+    """Takes optimisation steps, each from this process's share of the global batch.
+
+    The share goes through the net in chunks of ``train.micro_batch``, one after the other, whose
+    gradients add up; without that setting it is one chunk. A chunk has batch statistics of its own,
+    and the running statistics that are kept are the first chunk's of the first process. Losses and
+    gradients are means over the global batch. ``compiled`` is what is called in place of ``model``.
+
+    A step of fp16 whose gradients are not finite changes nothing but the scale of the loss.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, experiment: Experiment, device: torch.device
+    ) -> None:
+        settings = experiment.train
+        self.experiment, self.device, self.optimizer = experiment, device, optimizer
+        processes = distributed.world_size()
+        chunks = settings.batch_size // settings.chunk_size
+        parts = processes if settings.synchronised_batch_norm else chunks
+        self.chunks = parts // processes
+        self.part = see_global_batch(model, parts, settings.synchronised_batch_norm, device)
+        self.model = model
+        self.net = torch.compile(model, dynamic=False) if settings.compile else model
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+        self.statistics = Flat(model.buffers())
+        self.one = torch.ones((), device=device)
+
+    def __call__(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Optimisation step number ``step``; its loss, and the loss's scale after it (scalars).
+
+        Both stay on the device, which is not waited for.
+        """
+        before = self.statistics.read() if self.scaler.is_enabled() else []
+        loss = self._accumulate(batch, step)
+        distributed.average_gradients(self.model)
+        scale = self.scaler.scale(self.one)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        next_scale = self.scaler.scale(self.one)
+        if before:  # an overflow would stay in the running statistics for ever
+            skipped = next_scale < scale
+            after = self.statistics.read()
+            kept = [torch.where(skipped, b, a) for b, a in zip(before, after, strict=True)]
+            self.statistics.write(kept)
+        return distributed.average(loss), next_scale
+
+    def _accumulate(self, batch: Batch, step: int) -> Tensor:
+        """Leave the gradients of the batch's loss in the weights; the loss."""
+        self.optimizer.zero_grad()
+        total, kept = 0.0, []
+        for number, chunk in enumerate(self._cut(batch)):
+            self.part.fill_(distributed.rank() * self.chunks + number)
+            loss = batch_loss(self.net, chunk, self.experiment, step, self.device) / self.chunks
+            self.scaler.scale(loss).backward()
+            total = total + loss.detach()
+            if number == 0 and self.chunks > 1:
+                kept = self.statistics.read()
+        if kept:
+            self.statistics.write(kept)
+        return total
+
+    def _cut(self, batch: Batch) -> Iterator[Batch]:
+        cut = {name: values.chunk(self.chunks) for name, values in batch.items()}
+        for parts in zip(*cut.values(), strict=True):
+            yield dict(zip(cut, parts, strict=True))

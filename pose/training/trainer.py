@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, validated, logged, and resumable anywhere to the bit."""
+"""The training loop: epochs of steps, validated, logged, and resumable, on a CPU to the bit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,7 @@ from pose.datasets import dataset_of
 from pose.datasets.identity import differences, science
 from pose.kernels.mbconv import accelerate
 from pose.parallel import distributed
-from pose.support.device import hardware
-from pose.support.errors import PoseError
+from pose.support.device import arithmetic, hardware
 from pose.support.files import atomic
 from pose.support.fingerprint import code_of
 from pose.support.progress import progress_bar
@@ -31,20 +29,12 @@ from pose.training import best, checkpoint, record
 from pose.training.faults import out_of_memory
 from pose.training.monitor import Monitor
 from pose.training.optimizer import create_optimizer
+from pose.training.position import Losses, Position, SpoiltError
 from pose.training.schedule import Schedule
-from pose.training.step import batch_loss
+from pose.training.step import Stepper
 
 WORTH_SAVING = 60.0
 """Seconds of work that are saved before validation starts."""
-
-
-@dataclass
-class Position:
-    """How far a training has come: finished epochs, warm-up included, and steps into the next."""
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
 
 
 class Trainer:
@@ -76,26 +66,26 @@ class Trainer:
         self.model = model.to(device, memory_format=memory_format)
         if settings.cpu_kernels:
             accelerate(self.model)
-        parallel = distributed.parallel(self.model, settings.synchronised_batch_norm, device)
-        self.step_model = torch.compile(parallel, dynamic=False) if settings.compile else parallel
-        self.optimizer = create_optimizer(self.model, settings)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+        chunk = settings.chunk_size if settings.micro_batch else 1
         self.batches = EpochBatches(
-            len(dataset), settings.batch_size, experiment.seed, rank, world_size
+            len(dataset), settings.batch_size, experiment.seed, rank, world_size, chunk
         )
+        self.optimizer = create_optimizer(self.model, settings)
+        self.take_step = Stepper(self.model, self.optimizer, experiment, device)
+        self.scaler = self.take_step.scaler
         self.loader = training_loader(dataset, self.batches, workers, device)
         self.schedule = Schedule(self.optimizer, settings, len(self.batches))
         self.monitor = Monitor(run_dir, settings.batch_size, device, rank == 0, tensorboard)
         self.identity = {**science(experiment), "data": annotations}
         self.codes = [code_of("pose.train", experiment.model, experiment.dataset).fingerprint]
-        self.versions = checkpoint.versions(self.codes[-1])
+        self.versions = checkpoint.versions(self.codes[-1], settings, device)
         self.epochs = settings.warmup_epochs + settings.epochs
         self.checkpoint_seconds = 60 * checkpoint_minutes
         self.saved = time.monotonic()
         self.position = Position()
         self.history: list[dict[str, Any]] = []
         self.best = float("-inf")
-        self.unread: list[tuple[int, float, Tensor]] = []
+        self.losses = Losses(self.scaler.is_enabled(), self.scaler.get_scale())
         self.stop_signal: int | None = None
 
     def run(self) -> None:
@@ -104,8 +94,11 @@ class Trainer:
         Raises PoseError for a folder with another training, and one with other programs' files.
         """
         self._resume()
+        settings = self.experiment.train
+        tf32 = settings.precision == "tf32"
         while self.position.epoch < self.epochs:
-            self._train_epoch()
+            with arithmetic(tf32, settings.cudnn_benchmark, settings.deterministic):
+                self._train_epoch()
             self._end_epoch()
         self._write_history()
         self._sign_best()
@@ -128,7 +121,7 @@ class Trainer:
                 position.step += 1
                 self._attend(lambda note: advance(0, note))
                 advance(size)
-        if self.unread:
+        if self.losses.unread:
             self._log_interval()
         if any(distributed.largest(self._unsaved() > WORTH_SAVING)):
             self._checkpoint()  # the wait for validation may be all that a kill leaves
@@ -136,12 +129,7 @@ class Trainer:
     def _step(self, batch: dict[str, Tensor]) -> None:
         step = self._global_step()
         rate = self.schedule.before_step(step)
-        loss = batch_loss(self.step_model, batch, self.experiment, step, self.device)
-        self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.unread.append((self.position.step, rate, distributed.average(loss.detach())))
+        self.losses.add(self.position.step, rate, *self.take_step(batch, step))
 
     def _attend(self, show: Callable[[str], None]) -> None:
         """Between two steps: log, checkpoint and stop where it is time, all processes alike."""
@@ -158,47 +146,57 @@ class Trainer:
             )
 
     def _log_interval(self) -> str:
+        skipped = self.position.skipped
         losses = self._read_losses()
         done, count = self.position.step, len(self.batches)
         figures = self.monitor.end_interval(
             epoch=self._number(),
             step=self._global_step(),
-            loss=sum(losses) / len(losses),
+            loss=sum(losses) / len(losses) if losses else None,
             lr=self.optimizer.param_groups[0]["lr"],
+            loss_scale=self.losses.scale if self.losses.scaled else None,
+            skipped_steps=self.position.skipped - skipped,
         )
         epochs = self.epochs - self.position.epoch
         left = self.monitor.left(epochs * count - done, epochs)
         speed = figures["images_per_second"]
-        return f"loss {self.position.loss_sum / done:.5f}  {speed:.1f} img/s  {left} left in all"
+        return f"loss {self.position.loss:.5f}  {speed:.1f} img/s  {left} left in all"
 
     def _read_losses(self) -> list[float]:
-        """Fetch the unread losses from the device; PoseError at the first that is not finite."""
-        steps, rates, losses = zip(*self.unread, strict=True)
-        self.unread = []
-        losses = torch.stack(losses).tolist()
-        for step, rate, loss in zip(steps, rates, losses, strict=True):
-            if not abs(loss) < float("inf"):
-                raise distributed.error_on_every_rank(
-                    f"{self._name()}: loss is {loss} in epoch {self._number()}, step {step},"
-                    f" learning rate {rate:g}, samples {self.batches.batch(step)}; lower train.lr"
-                    f" or use fp32; {checkpoint.last_good(self.run_dir)}"
-                )
-            self.position.loss_sum += loss
-        return losses
+        try:
+            return self.losses.read(self.position)
+        except SpoiltError as error:
+            raise self._failure(
+                f"{error} in epoch {self._number()}, step {error.step}, learning rate"
+                f" {error.rate:g}, samples {self.batches.batch(error.step)}; lower train.lr or use"
+                " fp32"
+            ) from None
+
+    def _failure(self, message: str) -> BaseException:
+        """The error to raise where the numbers are spoilt; noted, as it would come again."""
+        if distributed.rank() == 0:
+            record.note_failure(self.run_dir, message)
+        return distributed.error_on_every_rank(
+            f"{self._name()}: {message}; {checkpoint.last_good(self.run_dir)}"
+        )
 
     def _end_epoch(self) -> None:
         position, metric = self.position, dataset_of(self.experiment.dataset).metric
+        if position.infinite == position.step:
+            raise self._failure(f"no loss of epoch {self._number()} is finite; use fp32")
         self.monitor.begin_validation()
-        distributed.share_buffers(self.model)
+        distributed.share(self.model.buffers())
         metrics = self.validate(self.model)
-        record = {
+        entry = {
             "epoch": self._number(),
             "lr": self.optimizer.param_groups[0]["lr"],  # the last step's
-            "loss": position.loss_sum / position.step,
+            "loss": position.loss,
             **metrics,
         }
-        self.history.append(record)
-        figures = self.monitor.end_epoch(step=self._global_step(), **record)
+        self.history.append(entry)
+        figures = self.monitor.end_epoch(
+            step=self._global_step(), **entry, skipped_steps=position.skipped
+        )
         self.schedule.after_epoch(metrics[metric])
         if metrics[metric] >= self.best:  # ties go to the later epoch, as released
             self.best = metrics[metric]
@@ -210,8 +208,8 @@ class Trainer:
             done, epochs = len(self.history), self.epochs - len(self.history)
             speed = figures["images_per_second"]
             print(
-                f"{self._name()}  epoch {done}/{self.epochs}  loss {record['loss']:.5f}"
-                f"  {metric} {metrics[metric]:.3f}  lr {record['lr']:.2g}"
+                f"{self._name()}  epoch {done}/{self.epochs}  loss {entry['loss']:.5f}"
+                f"  {metric} {metrics[metric]:.3f}  lr {entry['lr']:.2g}"
                 + (f"  {speed:.1f} img/s" if speed else "")
                 + f"  {self.monitor.left(epochs * len(self.batches), epochs)} left",
                 flush=True,
@@ -238,7 +236,7 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         """Save, once the losses of all steps so far have been read."""
-        distributed.share_buffers(self.model)
+        distributed.share(self.model.buffers())
         self._check_weights()
         self.saved = time.monotonic()
         if distributed.rank() == 0:
@@ -269,22 +267,22 @@ class Trainer:
         """A last step can have spoilt the weights though its own loss was still finite."""
         for name, tensor in self.model.state_dict().items():
             if not tensor.isfinite().all():
-                raise distributed.error_on_every_rank(
-                    f"{self._name()}: {name} is not finite after epoch {self._number()}, step"
-                    f" {self.position.step}; lower train.lr or use fp32;"
-                    f" {checkpoint.last_good(self.run_dir)}"
+                raise self._failure(
+                    f"{name} is not finite after epoch {self._number()}, step"
+                    f" {self.position.step}; lower train.lr or use fp32"
                 )
 
     def _resume(self) -> None:
         """Go on from the newest checkpoint of this training, if there is one."""
-        kept = self._by_first(self._own_checkpoints)
+        kept = distributed.by_first(self._own_checkpoints)
+        distributed.share(self.model.state_dict().values())
         if not kept:
             return
         state = self._load(kept[0])
         self.history, self.best = state["history"], state["best"]
         self._restore(kept[0], state)
         if self.best > float("-inf"):
-            self._by_first(partial(self._restore_best, kept))
+            distributed.by_first(partial(self._restore_best, kept))
             self.model.load_state_dict(state["model"])  # it may hold the best epoch's
         goes_on = self.position.epoch < self.epochs and state["codes"][-1:] != self.codes
         self.codes = state["codes"] + (self.codes if goes_on else [])
@@ -293,19 +291,6 @@ class Trainer:
         self.monitor.resume(self._global_step(), epochs)
         if distributed.rank() == 0:
             self._tell_resumed(state["versions"])
-
-    def _by_first(self, work: Callable[[], Any]) -> Any:
-        """What ``work`` gives the first process; its PoseError ends all."""
-        result, problem = None, None
-        if distributed.rank() == 0:
-            try:
-                result = work()
-            except PoseError as error:
-                problem = str(error)
-        result, problem = distributed.from_first((result, problem))
-        if problem is not None:
-            raise distributed.error_on_every_rank(problem)
-        return result
 
     def _own_checkpoints(self) -> list[Path]:
         """The whole ones; where there is none yet, the folder is marked as this training's."""
@@ -333,6 +318,7 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
             self.schedule.load_state_dict(state["schedule"])
             self.position = Position(**state["position"])
+            self.losses.scale = self.scaler.get_scale()
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
             if out_of_memory(error):
                 raise
@@ -356,6 +342,12 @@ class Trainer:
     def _tell_resumed(self, versions: dict[str, str]) -> None:
         where = f"epoch {self._number()}, step {self.position.step}"
         print(f"{self._name()}  resumed at {where}", flush=True)
+        if failure := record.failure(self.run_dir):
+            print(
+                f"this training has stopped before: {failure}. With the same settings it does the"
+                " same steps again",
+                file=sys.stderr,
+            )
         changed = differences(versions, self.versions)
         if changed:
             print(

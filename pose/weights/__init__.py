@@ -13,6 +13,10 @@ __all__ = [
     "fetch",
     "initialise",
     "load_published",
+    "model_of",
+    "open_published",
+    "problem",
+    "read_published",
     "read_state_dict",
     "to_published",
 ]

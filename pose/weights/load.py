@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from pose.config import Experiment
 from pose.config.datasets import DATASETS
 from pose.datasets import dataset_of
 from pose.models import create_model
@@ -15,7 +16,7 @@ from pose.models.naming import Naming
 from pose.support.errors import PoseError, nearest
 from pose.weights.download import fetch
 from pose.weights.file import write
-from pose.weights.published import published_file
+from pose.weights.published import PublishedFile, published_file
 from pose.weights.read import read_state_dict
 
 LISTED = 8  # names that an error message shows of each kind
@@ -28,15 +29,20 @@ def load_published(
 
     Takes the naming, of those known for the model, that fits the given names best. BN's step
     counters may be missing, as in files older than them; what the naming calls dropped may be
-    there. Raises PoseError that names the ``source`` and lists every missing, unexpected and
-    misshapen tensor; the model is then unchanged. Inverse of :func:`to_published`.
+    there. A part for training only of which there is nothing is taken from the model. Raises
+    PoseError that names the ``source`` and lists every missing, unexpected and misshapen tensor;
+    the model is then unchanged. Inverse of :func:`to_published`.
     """
     naming = _best_naming(model, state_dict)
     state_dict = {key: t for key, t in state_dict.items() if not naming.dropped(key)}
+    lacking = tuple(f"{part}." for part in model.training_only if not _has(state_dict, part))
     own = to_published(model, naming.name)
+    own = {key: tensor for key, tensor in own.items() if not key.startswith(lacking)}
     state_dict |= {key: own[key] for key in own.keys() - state_dict.keys() if _is_counter(key)}
     misfit = f"{source} do not fit {type(model).__name__}"
     _require_equal_shapes(own, state_dict, misfit, naming.advice)
+    for part in lacking:
+        getattr(model, part.removesuffix(".")).clear()
     model.load_state_dict(
         {
             key: naming.from_original(key, state_dict[naming.original_key(model, key)])
@@ -95,19 +101,48 @@ def load_part(
 def convert(name: str, output: Path, cache: Path | None = None) -> None:
     """Write a published checkpoint as safetensors in our names, for ``pose.infer``.
 
-    The file tells the experiment too, how it is evaluated. Raises PoseError for backbone
-    weights, which are no whole model, and as :func:`load_published` does.
+    The file tells the experiment too, how it is evaluated. Raises as :func:`open_published` does.
+    """
+    write(output, *open_published(name, cache))
+
+
+def problem(name: str) -> str:
+    """Why a published checkpoint cannot be had or does not fit its model; empty if it does."""
+    try:
+        open_published(name)
+    except PoseError as error:
+        return str(error)
+    return ""
+
+
+def open_published(name: str, cache: Path | None = None) -> tuple[PoseModel, Experiment]:
+    """The model of a published checkpoint, fetched if need be, and how it is evaluated.
+
+    Raises PoseError for backbone weights, which are no whole model, and as :func:`load_published`
+    and :func:`pose.weights.fetch` do.
     """
     published = published_file(name)
     if published.dataset not in DATASETS:
         raise PoseError(f"{name} holds a backbone only; choose the weights of a whole model")
+    return read_published(published, fetch(name, cache))
+
+
+def read_published(published: PublishedFile, path: Path) -> tuple[PoseModel, Experiment]:
+    """The same of a published checkpoint that lies at ``path``."""
     experiment = published.experiment()
-    architecture = experiment.model_options.architecture()
-    joints = len(dataset_of(published.dataset).keypoints)
-    model = create_model(published.model, joints, **architecture)
-    path = fetch(name, cache)
+    model = model_of(experiment)
     load_published(model, read_state_dict(path), f"the weights in {path}")
-    write(output, model, experiment)
+    return model, experiment
+
+
+def model_of(experiment: Experiment) -> PoseModel:
+    """The freshly initialised model of an experiment."""
+    joints = len(dataset_of(experiment.dataset).keypoints)
+    return create_model(experiment.model, joints, **experiment.model_options.architecture())
+
+
+def _has(state_dict: dict[str, Tensor], part: str) -> bool:
+    return any(key.startswith(f"{part}.") for key in state_dict)
 
 
 def _namings(model: PoseModel) -> Sequence[Naming]:

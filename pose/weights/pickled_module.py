@@ -110,6 +110,14 @@ class Claim:
         return self.storage.values.as_strided(self.size, self.stride, self.offset)
 
 
+def is_layer(name: str) -> bool:
+    """Whether a class of that name is one of torch.nn's layers, or of a net made of them."""
+    module, _, kind = name.rpartition(".")
+    layer = vars(nn).get(kind)
+    plain = isinstance(layer, type) and issubclass(layer, nn.Module) and layer.__module__ == module
+    return plain or name in WHOLE_NETS
+
+
 def read(path: Path) -> dict[str, Tensor]:
     """The parameters and buffers of the net in ``path`` by name, as its ``state_dict`` has them.
 
@@ -140,7 +148,7 @@ def _in_a_row(data: mmap) -> Iterator[tuple[str, Claim]]:
 def _zipped(path: Path) -> Iterator[tuple[str, Claim]]:
     """The claims of the format since PyTorch 1.6: a zip archive with a file for each storage."""
     with zipfile.ZipFile(path) as archive:
-        (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+        pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
         folder = pickled.removesuffix("data.pkl")
         order = f"{folder}byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
@@ -158,7 +166,10 @@ def _claims(net: Any) -> Iterator[tuple[str, Claim]]:
     waiting, seen = [("", net)], set()
     for prefix, module in waiting:  # grows on the way
         if not isinstance(module, Module) or id(module) in seen:
-            raise Refused(f"its part {prefix!r} is no layer, or stands there twice")
+            where = f"its part {prefix!r}" if prefix else "the whole"
+            raise Refused(
+                f"layers of torch.nn are in it, but {where} is none, or stands there twice"
+            )
         seen.add(id(module))
         unsaved = module.state.get("_non_persistent_buffers_set", ())
         for kind, of in (("_parameters", Claim), ("_buffers", Claim), ("_modules", Module)):
@@ -252,16 +263,10 @@ def _append(target: Any, items: list[Any]) -> None:
 
 def _known(name: str) -> Name:
     """The name, if it has a meaning here. The message is in the words of PyTorch's own."""
-    known = (*WHOLE_NETS, *STORAGES, *CONTAINERS, TENSOR, PARAMETER, BACKEND)
-    if name not in known and not _is_layer(name):
+    known = (*STORAGES, *CONTAINERS, TENSOR, PARAMETER, BACKEND)
+    if name not in known and not is_layer(name):
         raise UnpicklingError(f"GLOBAL {name} was not an allowed global")
     return Name(name)
-
-
-def _is_layer(name: str) -> bool:
-    module, _, kind = name.rpartition(".")
-    layer = vars(nn).get(kind)
-    return isinstance(layer, type) and issubclass(layer, nn.Module) and layer.__module__ == module
 
 
 def _made(instruction: str, name: Any, arguments: Any) -> Any:
@@ -269,7 +274,7 @@ def _made(instruction: str, name: Any, arguments: Any) -> Any:
     if not (isinstance(name, Name) and isinstance(arguments, tuple)):
         raise Refused("something is called that has no name")
     match instruction, name.text, arguments:
-        case "NEWOBJ", text, () if text in WHOLE_NETS or _is_layer(text):
+        case "NEWOBJ", text, () if is_layer(text):
             return Module()
         case "REDUCE", text, (Storage() as storage, offset, tuple() as size, tuple() as stride, *_):
             if text == TENSOR:

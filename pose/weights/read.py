@@ -71,7 +71,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         names = {key: PREFIX.sub("", name, count=1) for key, name in names.items()}
     if len(set(names.values())) < len(names):
         raise PoseError(f"{path}: has tensors whose names differ only in a trainer's prefix")
-    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in state.values()}
+    dense = [tensor.untyped_storage() for tensor in state.values() if _is_dense(tensor)]
+    held = {storage.data_ptr(): storage.nbytes() for storage in dense}
     if sum(held.values()) > UNPACKED * path.stat().st_size:
         raise PoseError(f"{path}: its tensors claim more values than the file can have")
     for key, tensor in state.items():
@@ -89,11 +90,14 @@ def _content(path: Path) -> object:
         if path.suffix == ".safetensors":
             return load_file(path)
         _refuse_bomb(path)
+        named = set(names(path))
+        if any(map(pickled_module.is_layer, named)):
+            return pickled_module.read(path)
+        # PyTorch makes one of any length that a file asks for.
+        if {"builtins.bytearray", "__builtin__.bytearray"} & named:
+            raise UnpicklingError("GLOBAL bytearray")
         with safe_globals(HARMLESS), warnings.catch_warnings(action="ignore"):
-            try:
-                return torch.load(path, map_location="cpu", weights_only=True)
-            except UnpicklingError:  # something else than tensors and numbers is in it
-                return pickled_module.read(path)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn or foreign file shows itself in many exception types
         raise PoseError(
             f"{path}: not a readable file of tensors only: {reason(path, error)}"
@@ -106,9 +110,6 @@ def _refuse_bomb(path: Path) -> None:
             unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > UNPACKED * path.stat().st_size:
             raise ValueError(f"it would unpack to {unpacked / 1e9:.1f} GB, which no weights do")
-    # PyTorch makes one of any length that the file asks for.
-    if {"builtins.bytearray", "__builtin__.bytearray"} & set(names(path)):
-        raise UnpicklingError("GLOBAL bytearray")
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
@@ -157,10 +158,14 @@ def _other(content: object) -> str:
     return "nothing"
 
 
+def _is_dense(tensor: Tensor) -> bool:
+    on_cpu = tensor.device.type == "cpu"
+    return on_cpu and tensor.layout is torch.strided and not tensor.is_nested
+
+
 def _problem(name: str, tensor: Tensor) -> str:
     """What forbids to use the values of a tensor, or nothing."""
-    dense = tensor.layout is torch.strided and tensor.device.type == "cpu"
-    if not dense or tensor.is_quantized or tensor.is_nested or tensor.dtype not in NUMBERS:
+    if not _is_dense(tensor) or tensor.is_quantized or tensor.dtype not in NUMBERS:
         return f"is not of plain numbers ({tensor.layout}, {tensor.dtype}, {tensor.device})"
     if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
         return f"claims the shape {tuple(tensor.shape)}, but has fewer values"

@@ -6,7 +6,6 @@ import pickletools
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import IO
@@ -46,27 +45,27 @@ def names(path: Path) -> Iterator[str]:
     """The classes and functions that pickles of any protocol name, as far as they can be read."""
     texts: list[str] = []
     try:
-        with _pickles_of(path) as file:
-            for _ in range(PICKLES):
-                for opcode, argument, _ in pickletools.genops(file):
-                    if opcode.name in ("GLOBAL", "INST"):
-                        yield argument.replace(" ", ".")
-                    elif opcode.name == "STACK_GLOBAL":
-                        yield ".".join(texts[-2:])
-                    elif isinstance(argument, str):
-                        texts.append(argument)
+        for file in _pickles_of(path):
+            for opcode, argument, _ in pickletools.genops(file):
+                if opcode.name in ("GLOBAL", "INST"):
+                    yield argument.replace(" ", ".")
+                elif opcode.name == "STACK_GLOBAL":
+                    yield ".".join(texts[-2:])
+                elif isinstance(argument, str):
+                    texts.append(argument)
     except Exception:  # a damaged pickle or archive shows itself in many types, and is told of
         return
 
 
-@contextmanager
 def _pickles_of(path: Path) -> Iterator[IO[bytes]]:
+    """The file or a part of it, each at the beginning of a pickle."""
     with path.open("rb") as file:
         if file.read(4) != b"PK\3\4":
             file.seek(0)
-            yield file
+            yield from [file] * PICKLES
             return
     with zipfile.ZipFile(path) as archive:
-        (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-        with archive.open(name) as file:
-            yield file
+        for part in archive.infolist():
+            if part.filename.endswith("data.pkl"):
+                with archive.open(part) as file:
+                    yield file

@@ -43,6 +43,7 @@ rule complexity_table:
     output:
         csv="<results>/tables/complexity.csv",
         md="<results>/tables/complexity.md",
+        tex="<results>/tables/complexity.tex",
         html="<results>/tables/complexity.html",
     log:
         "<results>/logs/complexity_table.log",
