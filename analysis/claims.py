@@ -9,6 +9,7 @@ lists. ``form`` is ``a``, ``a - b`` or ``a / b``, ``stated`` what it should be: 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def reported_values(claim: Any) -> list[float]:
     return [form(cell.get(a, np.nan), cell.get(b, np.nan)) for a, b in pairs(claim)]
 
 
+@cache
 def _paper(number: int) -> pd.DataFrame:
     """One of the paper's tables, indexed as claims name its rows."""
     if number == 1:

@@ -13,7 +13,7 @@ from typing import Any
 from analysis.options import truth_file
 from pose.config.model_sheet import FILE, Sheet, read_sheet
 from pose.support import cli
-from pose.support.errors import PoseError, command
+from pose.support.errors import command
 
 
 def command_line() -> cli.Parser:
@@ -51,6 +51,8 @@ SETTING = ["dataset", "input", "protocol"]
 SCORES = ("AP", "AR", PCKH)
 SHARE = 0.9
 EPOCHS = "epochs to 90 % of the best score"
+EFFECT = ["effect", "settings", "paper", "measured", "low", "high"]
+EFFECT += ["seeds", "seeds_low", "seeds_high", "verdict"]
 MORE, LESS, OPEN = "more", "less", "no verdict"
 
 
@@ -78,9 +80,7 @@ def effects_table(
     for about, own in _of_settings(epochs_to(curves), SETTING):
         for row in _effects(_by_order(own, EPOCHS), {}, sheet, EPOCHS):
             rows.append(about | {"boxes": "gt", "score": EPOCHS} | row)
-    if not rows:
-        raise PoseError("no two orders of the ablation that differ in one switch were evaluated")
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*SETTING, "boxes", "score", *EFFECT])
 
 
 def epochs_to(curves: pd.DataFrame) -> pd.DataFrame:
@@ -109,7 +109,8 @@ def groups_table(persons: pd.DataFrame, truths: dict[str, Any], sheet: Sheet) ->
                 if " x " not in row["effect"]:
                     about_group = {"by": group.by, "group": group.name, "joints": group.joints}
                     rows.append(about | about_group | row)
-    return pd.DataFrame(rows)
+    columns = [name for name in EFFECT if name != "paper"]
+    return pd.DataFrame(rows, columns=[*SETTING, "by", "group", "joints", *columns])
 
 
 def _of_settings(frame: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict, pd.DataFrame]]:
@@ -179,6 +180,7 @@ def verdict(row: dict[str, Any]) -> str:
     return OPEN
 
 
+NONE = "No two orders that differ in one switch alone have been evaluated. "
 NOTE = (
     "What each part of MEMe adds, in points: averaged over the settings of the other parts; an"
     " interaction (x) is by how much the effect of one changes where the other is there too."
@@ -236,7 +238,8 @@ def main(arguments: list[str] | None = None) -> None:
         ("effects", "Effects", effects, NOTE),
         ("effects_by_group", "Effects by group", groups, GROUPS_NOTE),
     ):
-        tables.write_table(shown(table), options.output_dir, name, title, note)
+        text = note if len(effects) else NONE + note
+        tables.write_table(shown(table), options.output_dir, name, title, text)
         tables.write_csv(table.round(4), options.output_dir / f"{name}.csv")
     style.save(effects_figure.effects_figure(effects, groups), options.figures, "effects")
 

@@ -264,7 +264,7 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps(row) if args.json else shown, flush=True)
     if args.csv:
         with atomic(args.csv) as path, path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 

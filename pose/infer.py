@@ -72,8 +72,9 @@ def predict(
 ) -> Predictions:
     """Keypoints of every sample in order, by the experiment's test settings.
 
-    In a process group each process predicts its share, and every one returns the whole, equal to
-    the bit to what a single process finds. Raises PoseError for an unreadable image, in all.
+    In a process group each process predicts its share, and every one returns the whole, on a CPU
+    equal to the bit to what a single process finds. Raises PoseError for an unreadable image, in
+    all.
     """
     model.eval()
     batch_size = experiment.test.inference_batch

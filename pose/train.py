@@ -3,7 +3,8 @@
 On several GPUs or machines: ``torchrun --nproc-per-node N -m pose.train``, with the same batches
 and the same result but for rounding. The run directory holds checkpoints, logs and the best
 weights, and survives kills; the outputs are written once, at the end. Random numbers are functions
-of (seed, epoch, step, sample), so an interrupted training goes on as if it had not been.
+of (seed, epoch, step, sample), so an interrupted training goes on as if it had not been, on a CPU
+to the bit.
 """
 
 from __future__ import annotations

@@ -45,8 +45,9 @@ ARGUMENTS = {
     "analysis.figure8": "--logs {log} --output-dir {out}",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
+    "analysis.published": "eeffpose-p0-order1@coco --metrics {published} --obtained {obtained}"
+    " --output-dir {out}",
     "analysis.quality": "{runs} --output-dir {out}",
-    "analysis.released": "--metrics {released} --output-dir {out}",
     "analysis.training": "--logs {performance} --output-dir {out}",
     "pose.audit": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
     " --output {out}/audit.csv",
@@ -92,6 +93,7 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
     from pose.weights.file import write
 
     counted().to_csv(tmp_path / "measured.csv", index=False)
+    (tmp_path / "obtained.csv").write_text("name,problem\n")
     log = write_log(tmp_path, 8)
     line = {"event": "epoch", "loss": 0.1, "images_per_second": 9.0, "data_wait_share": 0.2}
     log.with_name("performance.jsonl").write_text(json.dumps({"epoch": 0} | line) + "\n")
@@ -117,8 +119,9 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         "measured": tmp_path / "measured.csv",
         "sheet": ROOT / "config/models.tsv",
         "metrics": write_metrics(tmp_path, 8),
+        "published": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
+        "obtained": tmp_path / "obtained.csv",
         "run": write_run(tmp_path / "results", training=False),
-        "released": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
         "runs": log.parent,
         "log": log,
         "performance": log.with_name("performance.jsonl"),

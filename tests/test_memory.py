@@ -83,7 +83,7 @@ def test_a_training_that_is_sure_not_to_fit_is_refused_with_the_chunk_that_would
     )
     with pytest.raises(PoseError, match=message):
         require_fit(need, controlled, 64, 80e9)
-    with pytest.raises(PoseError, match="16 images at a time need 60 GB .*: micro_batch 4 fits"):
+    with pytest.raises(PoseError, match=r"16 images at a time need 60 GB .*: micro_batch 4 fits"):
         require_fit(need, released, 16, 24e9)
     require_fit(need, released.model_copy(update={"compile": True}), 16, 24e9)
 

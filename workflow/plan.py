@@ -29,6 +29,7 @@ from workflow.settings import Config
 
 TABLE, FIGURE = ("csv", "md", "html", "tex"), ("svg", "png")
 OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "training_figure", "errors", "quality"}
+OF_ALL_RUNS |= {"intervals", "effects", "claims"}
 """Rules that can be asked for by name and stand on every training."""
 OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
 """Targets that need no data yet."""
@@ -106,15 +107,18 @@ class Plan:
         """Every file that results/README.md promises, so that each is made again when missing."""
         ablation, first = self.ablation(), next(iter(self.runs))
         tables = [*([1] if ablation else []), *self.comparisons()]
-        figures = ["figure1", *(["figure8"] if ablation else []), "training"]
+        figures = ["figure1", *(["figure8", "effects"] if ablation else []), "training"]
+        found = ["claims", *(["effects", "effects_by_group"] if ablation else [])]
         of_runs = ["weights.safetensors", "training.jsonl", "performance.jsonl"]
         of_boxes = ["predictions_{boxes}.npz", "metrics_{boxes}.json", "persons_{boxes}.parquet"]
+        of_boxes += ["intervals_{boxes}.json"]
         return [
             *(f"{self.results}/tables/table{n}.{kind}" for n in tables for kind in TABLE),
+            *(f"{self.results}/tables/{name}.{kind}" for name in found for kind in TABLE),
             *(f"{self.results}/figures/{name}.{kind}" for name in figures for kind in FIGURE),
             f"{self.results}/figures/samples_{first}.png",
             *(f"{self.results}/figures/overlays_{run}.png" for run in self.runs),
-            f"{self.results}/complexity.csv",
+            *(f"{self.results}/{name}" for name in ("complexity.csv", "resamples.parquet")),
             *(file for name in (*of_runs, *of_boxes) for file in self.files(name)),
             *self.submissions(),
         ]
@@ -243,6 +247,11 @@ class Plan:
         kept = {KEPT_LABEL: accepted} if accepted else {}
         return scoring(experiment, root, wildcards.seed, wildcards.boxes, **kept)
 
+    def truths(self) -> list[str]:
+        """The data sets that are scored, each with the file of its truth."""
+        files = {run.dataset.name: run.dataset.ground_truth(run.root) for run in self.runs.values()}
+        return [f"{name}={file}" for name, file in files.items()]
+
     # Before and after
 
     def check(self, targets: Iterable[str]) -> set[str]:
@@ -274,7 +283,7 @@ class Plan:
 
     def _trainings(self, targets: Iterable[str]) -> list[Training]:
         """The trainings that stand behind Snakemake's targets."""
-        of_runs = ("table", "errors", "quality", "controls", "audit")
+        of_runs = ("table", "errors", "quality", "controls", "audit", "effects", "claims")
         names = (*(f"tables/{name}" for name in of_runs), "figures/")
         shared = tuple(f"{self.results}/{name}" for name in names)
         every = not targets or any(t in OF_ALL_RUNS or t.startswith(shared) for t in targets)
@@ -337,8 +346,8 @@ class Plan:
 
     def summary(self, targets: Iterable[str]) -> str:
         """What was measured and where the rest lies."""
-        if "released" in targets:
-            return f"\nTable: {self.results}/tables (released.html, .md, .csv)\n"
+        if tables := [target for target in ("published", "released") if target in targets]:
+            return "".join(f"\nTable: {self.results}/tables/{name}.html\n" for name in tables)
         shown, table = "", Path(self.results, "tables/table1.csv")
         if table.exists():
             rows = list(csv.DictReader(table.open()))
