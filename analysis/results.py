@@ -187,8 +187,6 @@ def _rows(folder: RunFolder, sheet: Sheet) -> Iterator[Row]:
     """What a folder says, in the columns of :func:`load_results`."""
     training = folder.training()
     for content in folder.scores():
-        origin = content.get("made_from") or {}
-        code = {f"code_{step}": told for step, told in (origin.get("code") or {}).items()}
         label = str(content.get("protocol"))
         named = re.search(r"(\w+) numerics", label)
         recipe = "common" if "common recipe" in label else "own"
@@ -199,8 +197,6 @@ def _rows(folder: RunFolder, sheet: Sheet) -> Iterator[Row]:
             **_counted(folder, content),
             "source": "published" if content.get("checkpoint") else "trained",
             **content,
-            **{"identity": origin.get("experiment"), "data": origin.get("data")},
-            **code,
             **folder.place,
         }
 
