@@ -40,6 +40,7 @@ lint: setup
 	$(BIN)/python -m workflow.document --check
 	$(BIN)/python docs/architecture.py --check
 	$(BIN)/python docs/models.py --check
+	$(BIN)/python docs/measured.py --check
 	$(SNAKEMAKE) --lint
 
 setup: $(VENV)/.installed

@@ -2,7 +2,7 @@
 
 snakemake --cores all                                  the demo (config/config.yaml)
 snakemake --cores 8 --configfile config/coco.yaml      the paper's Table 1 on COCO
-snakemake --cores 2 released --config coco_root=DIR    the authors' checkpoints, docs/weights.md
+snakemake --cores 2 published --config coco_root=DIR   every published checkpoint, docs/weights.md
 """
 
 # Only where no other is given: Snakemake would merge the two, and the demo's settings leak.
@@ -19,7 +19,7 @@ pathvars:
 
 
 wildcard_constraints:
-    run="[a-z0-9-]+",
+    run="|".join(plan.runs),
     seed="[0-9]+",
     boxes="gt|det",
     number="[234]",
@@ -43,9 +43,10 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/complexity.smk"
 include: "workflow/rules/present.smk"
+include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/diagnosis.smk"
-include: "workflow/rules/released.smk"
+include: "workflow/rules/published.smk"
 
 
 onstart:

@@ -10,13 +10,25 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import read_json
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.architecture", __doc__)
+    parser.add_argument("--graphs", type=Path, required=True, help="what pose.graph wrote")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 from matplotlib.figure import Figure
 
 from analysis import style
 from analysis.diagram import ROLES, SYMBOLS, Box, Panel, draw
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import read_json
 
 NAMES = {
     "InvertedResidual": "MBConv",
@@ -161,10 +173,7 @@ def contracted(
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.architecture", __doc__)
-    parser.add_argument("--graphs", type=Path, required=True, help="what pose.graph wrote")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     graphs = read_graphs(options.graphs)
     style.save(overview(graphs), options.output_dir, "figure2")
     for number, part in enumerate(("backbone", "neck", "head"), 3):

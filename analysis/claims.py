@@ -9,8 +9,26 @@ lists. ``form`` is ``a``, ``a - b`` or ``a / b``, ``stated`` what it should be: 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pose.config.model_sheet import FILE
+from pose.support import cli
+from pose.support.errors import command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.claims", __doc__)
+    parser.add_argument("places", type=Path, nargs="+", help="folders of results or single runs")
+    parser.add_argument("--resamples", type=Path, required=True, help="of analysis.intervals")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
 
 import numpy as np
 import pandas as pd
@@ -20,9 +38,6 @@ from analysis.effects import EPOCHS, SCORES, epochs_to, resampled_score
 from analysis.intervals import read_resamples
 from analysis.results import load_curves, load_results
 from analysis.statistics import interval
-from pose.config.model_sheet import FILE
-from pose.support import cli
-from pose.support.errors import command
 
 HOLDS, FAILS, OPEN = "holds", "fails", "no verdict"
 AMOUNT = "holds, by another amount"
@@ -56,6 +71,7 @@ def reported_values(claim: Any) -> list[float]:
     return [form(cell.get(a, np.nan), cell.get(b, np.nan)) for a, b in pairs(claim)]
 
 
+@cache
 def _paper(number: int) -> pd.DataFrame:
     """One of the paper's tables, indexed as claims name its rows."""
     if number == 1:
@@ -215,12 +231,7 @@ def note(results: pd.DataFrame) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.claims", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help="folders of results or single runs")
-    parser.add_argument("--resamples", type=Path, required=True, help="of analysis.intervals")
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     results = load_results(*options.places, models=options.models)
     curves = load_curves(*options.places, models=options.models)
     measured = Measured(results, curves, read_resamples(options.resamples))

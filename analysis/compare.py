@@ -6,12 +6,38 @@ MPII's pred.mat or .npz against gt_valid.mat. docs/statistics.md says what the n
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+
+from pose.config.datasets import DATASETS
+from pose.evaluation.suppression import add_suppression
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+RESAMPLES = 10_000
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.compare", __doc__)
+    parser.add_argument(
+        "--annotations", type=Path, required=True, help="of the val set, or gt_valid.mat"
+    )
+    parser.add_argument("--results", type=Path, nargs="+", required=True, metavar="FILE")
+    parser.add_argument("--dataset", choices=DATASETS, default="coco", help="default: coco")
+    parser.add_argument(
+        "--mpii", action="store_const", dest="dataset", const="mpii", help="--dataset mpii"
+    )
+    parser.add_argument("--resamples", type=cli.whole(1, 1_000_000), default=RESAMPLES)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_suppression(parser.add_argument_group("raw predictions (.npz) of AP"))
+    return parser
+
+
+cli.answer_early(__name__, command_line)
 
 import numpy as np
 import pandas as pd
@@ -28,15 +54,10 @@ from analysis.statistics import (
     p_value,
     resampled,
 )
-from pose.config.datasets import DATASETS
 from pose.datasets import dataset_of
 from pose.evaluation import pckh
 from pose.evaluation.predictions import Predictions
-from pose.evaluation.results import add_suppression, read_predictions, read_results, to_records
-from pose.support import cli
-from pose.support.errors import PoseError, command
-
-RESAMPLES = 10_000
+from pose.evaluation.results import read_predictions, read_results, to_records
 
 
 def read_sample(path: Path, metric: str, truth: Any, choices: Sequence[Any]) -> Sample:
@@ -96,26 +117,9 @@ def _text(found: Mapping[str, Any], metric: str) -> str:
     return "\n\n".join(filter(None, shown))
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    result = cli.parser("analysis.compare", __doc__)
-    result.add_argument(
-        "--annotations", type=Path, required=True, help="of the val set, or gt_valid.mat"
-    )
-    result.add_argument("--results", type=Path, nargs="+", required=True, metavar="FILE")
-    result.add_argument("--dataset", choices=DATASETS, default="coco", help="default: coco")
-    result.add_argument(
-        "--mpii", action="store_const", dest="dataset", const="mpii", help="--dataset mpii"
-    )
-    result.add_argument("--resamples", type=cli.whole(1, 1_000_000), default=RESAMPLES)
-    result.add_argument("--json", action="store_true", help="print one JSON object")
-    add_suppression(result.add_argument_group("raw predictions (.npz) of AP"))
-    return result
-
-
 @command
 def main(arguments: list[str] | None = None) -> None:
-    options = parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     names = [str(path) for path in options.results]
     if twice := [name for name in names if names.count(name) > 1]:
         raise PoseError(f"--results: {twice[0]} is named twice; name each file once")

@@ -12,17 +12,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from analysis.options import PLACES
+from pose.config.datasets import DATASETS
+from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet, reconstructions, switches
+from pose.support import cli
+from pose.support.errors import PoseError, command, nearest
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.comparison", __doc__)
+    parser.add_argument("number", type=int, choices=range(1, 5), help="of the paper's table")
+    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 
 from analysis import comparison_text, reported, tables
 from analysis.code_mix import mixed_code
 from analysis.results import PCKH, load_costs, load_results
 from analysis.verdict import verdict
-from pose.config.datasets import DATASETS
-from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet, reconstructions, switches
 from pose.datasets import dataset_of
-from pose.support import cli
-from pose.support.errors import PoseError, command, nearest
 
 COCO_SCORES = ("AP", "AP50", "AP75", "APM", "APL", "AR")
 SCORES = {1: ("AP", "AR"), 2: COCO_SCORES, 3: COCO_SCORES, 4: (PCKH, "PCKh@0.1", "PCKh@0.11")}
@@ -180,14 +195,7 @@ def _verdict(row: dict, score: str, comparable: bool) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.comparison", __doc__)
-    parser.add_argument("number", type=int, choices=SCORES, help="of the paper's table")
-    parser.add_argument(
-        "places", type=Path, nargs="+", help="folders of results or of single runs, configs"
-    )
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     sheet, number = read_sheet(options.models), options.number
     results = load_results(*options.places, models=options.models)

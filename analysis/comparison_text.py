@@ -29,8 +29,7 @@ Text = dict[str | tuple[str, str], pd.Series]
 def present(number: int, table: pd.DataFrame, sheet: Sheet) -> tuple[pd.DataFrame, str, list[str]]:
     """The table of text, what stands above it, and its footnotes."""
     shared, differing = _shared(table, ["input"] if number > 1 else [])
-    columns = _who(number, table, sheet) | _costs(table) | _scores(table)
-    columns |= {"verdict": table["verdict"]} | differing
+    columns = _who(number, table, sheet) | _costs(table) | _scores(table) | differing
     if number == 3:
         columns["submission"] = table["submission"].replace("", pd.NA).fillna(NOT_RUN)
     text = pd.DataFrame(columns)
@@ -70,7 +69,7 @@ def _costs(table: pd.DataFrame) -> Text:
 def _scores(table: pd.DataFrame) -> Text:
     """Of each score the paper's, and mean ± deviation in each kind of boxes.
 
-    Of the main one also the differences.
+    Of the main one also the differences and the verdict.
     """
     columns: Text = {}
     measured = [name.removesuffix(" mean") for name in table if name.endswith(" mean")]
@@ -89,12 +88,17 @@ def _scores(table: pd.DataFrame) -> Text:
             columns[score, "paper"] = printed
         for name in [name for name in measured if name.rsplit(" ", 1)[0] == score]:
             boxes = name.rsplit(" ", 1)[1]
-            columns[score, f"{boxes} boxes"] = table.apply(_mean_and_spread, axis=1, name=name)
+            absent = NOT_RUN if score == scores[0] else "-"
+            columns[score, f"{boxes} boxes"] = table.apply(
+                _mean_and_spread, axis=1, name=name, absent=absent
+            )
         for boxes in ("gt", "det") if score == scores[0] else ():
             apart = table.get(f"{score} {boxes} difference", pd.Series(dtype=float))
             if apart.notna().any():
                 shown = apart.map(lambda value: f"{round(value, 1) + 0.0:+.1f}")  # never -0.0
                 columns[score, f"{boxes} - paper"] = shown.where(apart.notna(), "-")
+        if score == scores[0]:
+            columns[score, "verdict"] = table["verdict"]
     return columns
 
 
@@ -105,10 +109,10 @@ def _printed(value: float) -> str:
     return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
 
 
-def _mean_and_spread(row: pd.Series, name: str) -> str:
-    """``"57.5"``, ``"57.5 ± 0.4"`` over seeds, or ``NOT_RUN``."""
+def _mean_and_spread(row: pd.Series, name: str, absent: str) -> str:
+    """``"57.5"``, ``"57.5 ± 0.4"`` over seeds, or ``absent``."""
     if pd.isna(row[f"{name} mean"]):
-        return NOT_RUN
+        return absent
     spread = f" ± {row[f'{name} sd']:.1f}" if row[f"{name} n"] > 1 else ""
     return f"{row[f'{name} mean']:.1f}{spread}"
 

@@ -9,13 +9,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pose.config.model_sheet import FILE, Sheet, read_sheet, reconstructions
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.complexity_table", __doc__)
+    parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 
 from analysis import reported, tables
 from analysis.results import read_complexity
-from pose.config.model_sheet import FILE, Sheet, read_sheet, reconstructions
-from pose.support import cli
-from pose.support.errors import PoseError, command
 
 TOLERANCE = 0.03
 CASE = ["model", "input", "num_keypoints"]
@@ -135,11 +148,7 @@ CAPTION = (
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.complexity_table", __doc__)
-    parser.add_argument("--complexity", type=Path, required=True, help="complexity.csv")
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     table = cost_table(read_complexity(options.complexity), read_sheet(options.models))
     tables.write_table(summarise(table), options.output_dir, "complexity", "Complexity", CAPTION)

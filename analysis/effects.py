@@ -10,6 +10,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from analysis.options import truth_file
+from pose.config.model_sheet import FILE, Sheet, read_sheet
+from pose.support import cli
+from pose.support.errors import command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.effects", __doc__)
+    parser.add_argument("places", type=Path, nargs="+", help="folders of results or single runs")
+    parser.add_argument("--resamples", type=Path, required=True, help="of analysis.intervals")
+    parser.add_argument(
+        "--truth", type=truth_file, nargs="*", default=[], metavar="DATASET=FILE",
+        help="val annotations, to tell overlapping persons",
+    )  # fmt: skip
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    parser.add_argument("--figures", type=cli.output_folder, required=True, metavar="DIR")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
@@ -18,19 +41,18 @@ from analysis import effects_figure, reported, style, tables
 from analysis.ablation import orders_of
 from analysis.factorial import contrasts
 from analysis.groups import group_scores
-from analysis.intervals import RESAMPLES, read_resamples, truth_file
+from analysis.intervals import RESAMPLES, read_resamples
 from analysis.results import PCKH, load_curves, load_persons, load_results
 from analysis.statistics import LEVEL, interval
-from pose.config.model_sheet import FILE, Sheet, read_sheet
 from pose.datasets import dataset_of
-from pose.support import cli
-from pose.support.errors import PoseError, command
 
 SETTING = ["dataset", "input", "protocol"]
 """Orders are set against each other within one of these."""
 SCORES = ("AP", "AR", PCKH)
 SHARE = 0.9
 EPOCHS = "epochs to 90 % of the best score"
+EFFECT = ["effect", "settings", "paper", "measured", "low", "high"]
+EFFECT += ["seeds", "seeds_low", "seeds_high", "verdict"]
 MORE, LESS, OPEN = "more", "less", "no verdict"
 
 
@@ -58,9 +80,7 @@ def effects_table(
     for about, own in _of_settings(epochs_to(curves), SETTING):
         for row in _effects(_by_order(own, EPOCHS), {}, sheet, EPOCHS):
             rows.append(about | {"boxes": "gt", "score": EPOCHS} | row)
-    if not rows:
-        raise PoseError("no two orders of the ablation that differ in one switch were evaluated")
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*SETTING, "boxes", "score", *EFFECT])
 
 
 def epochs_to(curves: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +109,8 @@ def groups_table(persons: pd.DataFrame, truths: dict[str, Any], sheet: Sheet) ->
                 if " x " not in row["effect"]:
                     about_group = {"by": group.by, "group": group.name, "joints": group.joints}
                     rows.append(about | about_group | row)
-    return pd.DataFrame(rows)
+    columns = [name for name in EFFECT if name != "paper"]
+    return pd.DataFrame(rows, columns=[*SETTING, "by", "group", "joints", *columns])
 
 
 def _of_settings(frame: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict, pd.DataFrame]]:
@@ -159,6 +180,7 @@ def verdict(row: dict[str, Any]) -> str:
     return OPEN
 
 
+NONE = "No two orders that differ in one switch alone have been evaluated. "
 NOTE = (
     "What each part of MEMe adds, in points: averaged over the settings of the other parts; an"
     " interaction (x) is by how much the effect of one changes where the other is there too."
@@ -202,17 +224,7 @@ def _pair(low: float, high: float) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.effects", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help="folders of results or single runs")
-    parser.add_argument("--resamples", type=Path, required=True, help="of analysis.intervals")
-    parser.add_argument(
-        "--truth", type=truth_file, nargs="*", default=[], metavar="DATASET=FILE",
-        help="val annotations, to tell overlapping persons",
-    )  # fmt: skip
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    parser.add_argument("--figures", type=cli.output_folder, required=True, metavar="DIR")
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     sheet = read_sheet(options.models)
     results, curves, persons = (
@@ -226,7 +238,8 @@ def main(arguments: list[str] | None = None) -> None:
         ("effects", "Effects", effects, NOTE),
         ("effects_by_group", "Effects by group", groups, GROUPS_NOTE),
     ):
-        tables.write_table(shown(table), options.output_dir, name, title, note)
+        text = note if len(effects) else NONE + note
+        tables.write_table(shown(table), options.output_dir, name, title, text)
         tables.write_csv(table.round(4), options.output_dir / f"{name}.csv")
     style.save(effects_figure.effects_figure(effects, groups), options.figures, "effects")
 

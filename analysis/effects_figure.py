@@ -42,7 +42,7 @@ def _scores(axes: Axes, main: pd.DataFrame, names: list[str]) -> None:
         axes.plot(
             paper["paper"], at, "D", mfc="none", color=style.INK, ms=5, label="paper's Table 1"
         )
-    _finish(axes, names, f"points of {main['score'].iloc[0]}")
+    _finish(axes, names, " and ".join(f"points of {score}" for score in main["score"].unique()))
     axes.set_title("Effects on the score")
     axes.text(
         0, -0.3, "thick: 95 % over images; thin: over seeds", transform=axes.transAxes, va="top"

@@ -28,7 +28,6 @@ from pose.datasets.coco_format import Truth
 from pose.datasets.fields import PERSON
 from pose.evaluation import coco
 from pose.evaluation.boxes import box_iou
-from pose.support.errors import PoseError
 
 KINDS = ("good", "jitter", "inversion", "swap", "miss")
 STEPS = ("miss", "swap", "inversion", "jitter", "scores", "background", "misses", "good")
@@ -255,14 +254,11 @@ class People:
 
     @classmethod
     def of(cls, truth: Truth) -> People:
-        """PoseError where no person counts."""
         people = truth.content["annotations"]
         keypoints = np.array([person["keypoints"] for person in people], float)
         keypoints = keypoints.reshape(len(people), len(truth.keypoints), 3)
         crowd = np.array([person["iscrowd"] for person in people], bool)
         counted = ~crowd & np.array([person["num_keypoints"] > 0 for person in people], bool)
-        if not counted.any():
-            raise PoseError(f"{truth.path}: no person in it that is scored")
         return cls(
             image_ids=np.array([person["image_id"] for person in people], np.int64),
             joints=keypoints[..., :2],

@@ -13,6 +13,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pose.config.datasets import DATASETS
+from pose.evaluation.suppression import add_suppression
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.errors", __doc__)
+    parser.add_argument("--annotations", type=Path, required=True, help="person_keypoints_*.json")
+    parser.add_argument("--results", type=Path, nargs="+", required=True, metavar="FILE")
+    parser.add_argument("--dataset", choices=DATASETS, default="coco", help="whose joints they are")
+    parser.add_argument("--json", action="store_true", help="print one JSON object by file")
+    parser.add_argument("--output-dir", type=cli.output_folder, help="for table and figure")
+    parser.add_argument("--name", default="errors", help="of these files; default: errors")
+    add_suppression(parser.add_argument_group("raw predictions (.npz)"))
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -20,12 +41,9 @@ from matplotlib.figure import Figure
 from analysis import style, tables
 from analysis.error_kinds import KINDS, STEPS, Analysis, count
 from analysis.results import run_of
-from pose.config.datasets import DATASETS
 from pose.datasets import dataset_of
 from pose.datasets.coco_format import Truth
-from pose.evaluation.results import add_suppression, read_predictions, read_results, to_records
-from pose.support import cli
-from pose.support.errors import PoseError, command
+from pose.evaluation.results import read_predictions, read_results, to_records
 
 MEANING = {
     "miss": "joints near to nothing",
@@ -168,15 +186,7 @@ def _read(path: Path, truth: Truth, args: argparse.Namespace) -> list[dict[str, 
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.errors", __doc__)
-    parser.add_argument("--annotations", type=Path, required=True, help="person_keypoints_*.json")
-    parser.add_argument("--results", type=Path, nargs="+", required=True, metavar="FILE")
-    parser.add_argument("--dataset", choices=DATASETS, default="coco", help="whose joints they are")
-    parser.add_argument("--json", action="store_true", help="print one JSON object by file")
-    parser.add_argument("--output-dir", type=cli.output_folder, help="for table and figure")
-    parser.add_argument("--name", default="errors", help="of these files; default: errors")
-    add_suppression(parser.add_argument_group("raw predictions (.npz)"))
-    args = parser.parse_args(arguments)
+    args = command_line().parse_args(arguments)
 
     dataset = dataset_of(args.dataset)
     if dataset.metric != "AP":

@@ -11,6 +11,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from analysis.options import PLACES
+from pose.config.model_sheet import FILE
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.figure1", __doc__)
+    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -20,10 +37,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis import reported, style
-from analysis.results import PCKH, PLACES, load_results
-from pose.config.model_sheet import FILE
-from pose.support import cli
-from pose.support.errors import PoseError, command
+from analysis.results import PCKH, load_results
 
 COLOURS = {"small": "#9db4c8", "large": "#56616c", "other": "#71808e", "ours": style.RED}
 GROUPS = {
@@ -308,11 +322,7 @@ def _cost_axis(axes: Axes, label: str) -> None:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.figure1", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     results = load_results(*options.places, models=options.models)
     style.save(main_figure(results), options.output_dir, "figure1")
     style.save(today_figure(), options.output_dir, "figure1_today")

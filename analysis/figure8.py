@@ -8,6 +8,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from analysis.options import PLACES
+from pose.config.model_sheet import FILE, Sheet, read_sheet
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.figure8", __doc__)
+    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -24,10 +41,7 @@ from analysis.ablation import (
     parts,
     with_orders,
 )
-from analysis.results import PCKH, PLACES, load_curves
-from pose.config.model_sheet import FILE, Sheet, read_sheet
-from pose.support import cli
-from pose.support.errors import PoseError, command
+from analysis.results import PCKH, load_curves
 
 SHARED = {"color": style.GREY, "linewidth": 1.6}  # the rate of several orders
 
@@ -122,11 +136,7 @@ def _epoch_axis(axes: Axes, first: int, last: int) -> None:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.figure8", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     logs = load_curves(*options.places, models=options.models)
     figure = convergence_figure(logs, read_sheet(options.models))
     style.save(figure, options.output_dir, "figure8")

@@ -13,6 +13,22 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pose.config.model_sheet import FILE, Sheet, read_sheet, switches
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.figure9", __doc__)
+    parser.add_argument("--maps", type=Path, required=True, help="what pose.maps wrote")
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -24,9 +40,6 @@ from matplotlib.figure import Figure
 
 from analysis import style
 from analysis.ablation import parts
-from pose.config.model_sheet import FILE, Sheet, read_sheet, switches
-from pose.support import cli
-from pose.support.errors import PoseError, command
 
 CHOSEN = ("knee", "ankle")
 FEWEST = 4  # keypoints that are shown
@@ -155,11 +168,7 @@ def _chosen(names: list[str]) -> list[int]:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.figure9", __doc__)
-    parser.add_argument("--maps", type=Path, required=True, help="what pose.maps wrote")
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     figure = heat_map_figure(read_maps(options.maps), read_sheet(options.models))
     style.save(figure, options.output_dir, "figure9")
 

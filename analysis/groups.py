@@ -49,9 +49,10 @@ def group_scores(
     }
     first = next(iter(runs.values()))
     joints = {
-        run: _right(own.reindex(first.index)[names], dataset.metric) for run, own in runs.items()
+        run: _right(own.reindex(first.index, columns=names), dataset.metric)
+        for run, own in runs.items()
     }
-    labelled = first[names].notna().to_numpy()
+    labelled = first.reindex(columns=names).notna().to_numpy()
     images = pd.factorize(first.index.get_level_values(0))[0]
     weights = np.array(list(draws(images.max() + 1, resamples)), float)
 

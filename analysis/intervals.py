@@ -6,9 +6,32 @@ Scores the runs' predictions once more on resampled images, all with the same dr
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
+from typing import Any
+
+from analysis.options import truth_file
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import write_file
+
+RESAMPLES = 2000
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.intervals", __doc__)
+    parser.add_argument("places", type=Path, nargs="+", help="folders of results or single runs")
+    parser.add_argument(
+        "--truth", type=truth_file, nargs="+", required=True, metavar="DATASET=FILE",
+        help="what was scored against: val annotations, gt_valid.mat",
+    )  # fmt: skip
+    parser.add_argument("--resamples", type=cli.whole(1, 1_000_000), default=RESAMPLES)
+    parser.add_argument("--output", type=cli.output_file(".parquet"), required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
 
 import pandas as pd
 
@@ -16,20 +39,8 @@ from analysis.compare import read_sample
 from analysis.results import run_folders
 from analysis.statistics import SEED, Sample, interval, resampled
 from pose.datasets import dataset_of
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import write_file
 
-RESAMPLES = 2000
 KEYS = ["run", "seed", "boxes", "score"]
-
-
-def truth_file(text: str) -> tuple[str, Path]:
-    """The type of an option DATASET=FILE."""
-    dataset, equals, file = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not DATASET=FILE")
-    return dataset, Path(file)
 
 
 def read_resamples(file: Path) -> pd.DataFrame:
@@ -45,17 +56,18 @@ def read_resamples(file: Path) -> pd.DataFrame:
     return frame
 
 
+def _choices(metrics: dict[str, Any]) -> tuple[float, float, bool]:
+    """How results were made of the raw predictions when they were scored."""
+    try:
+        kind = metrics["oks_nms_kind"]
+        return metrics["rescore_threshold"], metrics["oks_nms"], kind == "soft"
+    except KeyError as error:
+        raise PoseError(f"{metrics['file']}: lacks {error}; run pose.evaluate again") from None
+
+
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.intervals", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help="folders of results or single runs")
-    parser.add_argument(
-        "--truth", type=truth_file, nargs="+", required=True, metavar="DATASET=FILE",
-        help="what was scored against: val annotations, gt_valid.mat",
-    )  # fmt: skip
-    parser.add_argument("--resamples", type=cli.whole(1, 1_000_000), default=RESAMPLES)
-    parser.add_argument("--output", type=cli.output_file(".parquet"), required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     files = dict(options.truth)
     truths = {name: dataset_of(name).read_truth(file) for name, file in files.items()}
@@ -65,18 +77,14 @@ def main(arguments: list[str] | None = None) -> None:
             dataset, boxes = metrics["dataset"], metrics["boxes"]
             if dataset not in truths:
                 raise PoseError(f"{metrics['file']} is of {dataset}: give --truth {dataset}=FILE")
-            choices = [metrics.get(key) for key in ("rescore_threshold", "oks_nms")]
-            soft = metrics.get("oks_nms_kind") == "soft"
-            samples[folder.place["run"], metrics["seed"], boxes, folder.path] = read_sample(
-                folder.path / f"predictions_{boxes}.npz",
-                dataset_of(dataset).metric,
-                truths[dataset],
-                [*choices, soft],
-            )
+            metric, file = dataset_of(dataset).metric, folder.path / f"predictions_{boxes}.npz"
+            key = folder.place["run"], metrics["seed"], boxes, folder.path
+            choices = _choices(metrics) if metric == "AP" else ()
+            samples[key] = read_sample(file, metric, truths[dataset], choices)
     if not samples:
         raise PoseError("no scores in any of the places: evaluate at least one run")
-    columns = {}
     drawn = resampled(list(samples.values()), options.resamples)
+    columns, found = {}, {}
     for (key, sample), scores in zip(samples.items(), drawn, strict=True):
         *of_the_run, folder = key
         about = {"resamples": options.resamples, "draws_seed": SEED, "units": sample.units}
@@ -84,8 +92,10 @@ def main(arguments: list[str] | None = None) -> None:
         for name, column in zip(sample.metrics, unit * scores.T, strict=True):
             columns[json.dumps([*of_the_run, name])] = column
             about |= dict(zip((f"{name}_low", f"{name}_high"), interval(column), strict=True))
-        write_file(folder / f"intervals_{of_the_run[-1]}.json", json.dumps(about) + "\n")
+        found[folder / f"intervals_{of_the_run[-1]}.json"] = about
     write_file(options.output, pd.DataFrame(columns).to_parquet(index=False))
+    for file, about in found.items():
+        write_file(file, json.dumps(about) + "\n")
 
 
 if __name__ == "__main__":

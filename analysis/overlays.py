@@ -9,6 +9,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from pose.config.datasets import DATASETS
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import write_file
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.overlays", __doc__)
+    parser.add_argument("--predictions", type=Path, required=True, help="predictions_gt.npz")
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument(
+        "--output",
+        type=cli.output_file(".png", ".jpg", ".svg", ".pdf"),
+        nargs="+",
+        required=True,
+        help="the picture, in each format by its name; the caption is written beside the first",
+    )
+    parser.add_argument("--dataset", choices=DATASETS, default="coco")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import cv2
 import numpy as np
 from matplotlib import pyplot as plt
@@ -18,16 +42,12 @@ from matplotlib.lines import Line2D
 
 from analysis import style
 from analysis.results import run_of
-from pose.config.datasets import DATASETS
 from pose.data.crop import PIXEL_STD
 from pose.data.drawing import SIDES, draw_skeleton
 from pose.data.images import read_image
 from pose.data.samples import Samples, open_split
 from pose.datasets.keypoints import KeypointSet
 from pose.evaluation.predictions import Predictions
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import write_file
 
 FEWEST_JOINTS = 8  # annotated ones, for the error to mean something
 COLUMNS = 6  # persons of a kind
@@ -147,18 +167,7 @@ def _show_crop(
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.overlays", __doc__)
-    parser.add_argument("--predictions", type=Path, required=True, help="predictions_gt.npz")
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument(
-        "--output",
-        type=cli.output_file(".png", ".jpg", ".svg", ".pdf"),
-        nargs="+",
-        required=True,
-        help="the picture, in each format by its name; the caption is written beside the first",
-    )
-    parser.add_argument("--dataset", choices=DATASETS, default="coco")
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     any_size = 256, 192  # the boxes are not used
     truth = open_split(options.dataset, options.data_root, "val", any_size)
     run, predictions = run_of(options.predictions), Predictions.load(options.predictions)

@@ -12,21 +12,36 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import read_text
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.quality", __doc__)
+    parser.add_argument(
+        "places", type=Path, nargs="+", help="results/NAME, or folders of single runs in it"
+    )
+    parser.add_argument("--output-dir", type=cli.output_folder, help="write the tables here")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 
 from analysis import tables
 from analysis.code_mix import MARK, mixed_code
 from analysis.results import run_folders
 from analysis.run_folder import FRACTIONS, PCKH, RunFolder
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import read_text
 
 SEVERITIES = ("error", "warning", "note")
 CONTROLLED = ("model", "dataset", "input", "boxes")
 """What a score and its controls have in common."""
 CONTROLS = {"floor": ("floor", ""), "rounded": ("reference", "rounded")}
 CONTROLS |= {"unrounded": ("reference", "unrounded")}
+CODES = ("code_train", "code_infer", "code_evaluate", "kept_code")
 AUDITED = ("model", "seed", "boxes", "choice", "value", "metric", "score", "difference")
 SAME = 0.1  # points between the score of the best epoch and that of its weights
 Finding = tuple[str, str, str]
@@ -38,10 +53,15 @@ def read_scores(folders: Sequence[RunFolder]) -> pd.DataFrame:
 
     ``score`` is the main one; a run without scores has one row without ``boxes``.
     """
-    rows = [folder.place | row for folder in folders for row in folder.scores()]
+    rows = []
+    for folder in folders:
+        for row in folder.scores():
+            code = (row.get("made_from") or {}).get("code") or {}
+            rows.append(row | {f"code_{step}": told for step, told in code.items()} | folder.place)
     scores = pd.DataFrame(rows)
-    needed = ["boxes", "decode", "evaluator", "AP", PCKH]
+    needed = ["boxes", "decode", "evaluator", "AP", PCKH, *CODES]
     scores = scores.reindex(columns=[*dict.fromkeys([*scores, *needed])])
+    scores = scores.astype(dict.fromkeys(CODES, "string"))
     return scores.assign(score=scores[PCKH].where(scores["AP"].isna(), scores["AP"]))
 
 
@@ -254,12 +274,7 @@ def _text(table: pd.DataFrame) -> pd.DataFrame:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.quality", __doc__)
-    parser.add_argument(
-        "places", type=Path, nargs="+", help="results/NAME, or folders of single runs in it"
-    )
-    parser.add_argument("--output-dir", type=cli.output_folder, help="write the tables here")
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     folders = run_folders(options.places)
     scores, controls = read_scores(folders), read_controls(folders)

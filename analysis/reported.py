@@ -1,4 +1,4 @@
-"""The tables of Li et al. 2022 as data frames; source and units are in ``reported/README.md``."""
+"""Published numbers as data frames; source and units are in ``reported/README.md``."""
 
 from __future__ import annotations
 
@@ -64,6 +64,12 @@ def comparison(number: int) -> pd.DataFrame:
         table["input"] = sizes["input_h"] + "x" + sizes["input_w"]
     on = [column for column in ("method", "backbone", "input") if column in table]
     return table.merge(ours, how="left", on=on, validate="one_to_one")
+
+
+def pckh_strict() -> pd.DataFrame:
+    """What other projects publish at a tenth of the head: a column a threshold, in percent."""
+    rows = pd.read_csv(FOLDER / "pckh_strict.csv")
+    return rows.pivot(index="checkpoint", columns="metric", values="published")
 
 
 def _comparison(name: str) -> pd.DataFrame:

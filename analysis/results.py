@@ -63,8 +63,6 @@ ORIGIN = (
 PLACE = ("name", "run", "folder")
 RUN = ("model", "dataset", "input", "protocol", "seed", "checkpoint", "identity")
 """What makes two results the same run's. ``identity`` stands for settings and data, where told."""
-PLACES = "folders of results or of single runs, configs"
-"""What commands that load results take, in the words of their help."""
 DEPTHS = ("", "*/", "*/*/", "*/*/*/")
 """How deep below a place the folders of runs are looked for."""
 MARKS = ("metrics_*.json", WEIGHTS, CURVE, "submission/*")

@@ -103,6 +103,9 @@ class RunFolder:
         if missing:
             raise PoseError(f"{file}: lacks {', '.join(missing)}; was it written by this version?")
         row = _percent(content) | {"split": "val"} | val_set(content)
+        intervals = self.path / f"intervals_{content['boxes']}.json"
+        if intervals.exists():
+            row |= _object(read_json(intervals), intervals)
         interval = self.path / f"intervals_{content['boxes']}.json"
         if interval.exists():
             row |= _object(read_json(interval), interval)

@@ -97,7 +97,9 @@ class Matches:
             if not len(found):
                 continue
             right = np.cumsum(weight[found])
-            counted = drawn[found] - np.cumsum(np.append(0, weight[ignored]))[before]
+            counted = drawn[found]
+            if len(ignored):
+                counted = counted - np.cumsum(np.append(0, weight[ignored]))[before]
             best = np.maximum.accumulate((right / (counted + np.spacing(1)))[::-1])[::-1]
             reached = np.searchsorted(right, needed)
             precision[row] = np.append(best, 0)[reached]

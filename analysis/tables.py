@@ -147,8 +147,8 @@ body {{ font: 14px/1.45 system-ui, sans-serif; color: #222; margin: clamp(.8rem,
 p, ul {{ max-width: 60rem; }}
 ul {{ padding-left: 1.2rem; color: #555; font-size: .9em; }}
 .scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .35rem .55rem; text-align: center; white-space: nowrap; }}
+table {{ border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .35rem .5rem; text-align: center; white-space: nowrap; }}
 th {{ border-bottom: 1px solid #222; vertical-align: bottom; white-space: normal;
      font-weight: 600; max-width: 7rem; }}
 thead tr:first-child th {{ border-top: 2px solid #222; }}

@@ -9,6 +9,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from analysis.options import PLACES
+from pose.config.model_sheet import FILE, Sheet, read_sheet
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.training", __doc__)
+    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
+    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -16,10 +33,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import style
 from analysis.ablation import line_styles, orders_of
-from analysis.results import PLACES, load_curves
-from pose.config.model_sheet import FILE, Sheet, read_sheet
-from pose.support import cli
-from pose.support.errors import PoseError, command
+from analysis.results import load_curves
 
 PANELS = {
     "loss": "training loss",
@@ -79,11 +93,7 @@ def _looks(curves: pd.DataFrame, sheet: Sheet) -> dict[str, dict]:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.training", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     curves = load_curves(*options.places, models=options.models)
     figure = training_figure(curves, read_sheet(options.models))
     style.save(figure, options.output_dir, "training")

@@ -32,8 +32,8 @@ WAY = [
     ("pose.infer.predict", "collects them: `predictions_gt.npz`"),
     ("pose.evaluation.results.to_records", "rescores and drops duplicates by OKS-NMS"),
     ("pose.evaluation.coco.evaluate", "computes AP: `metrics_gt.json`"),
-    ("analysis.results.read_metrics", "reads the metrics of all runs"),
-    ("analysis.table1.ablation_table", "sets them beside the paper's numbers: `table1.html`"),
+    ("analysis.results.load_results", "reads what all runs say into one frame"),
+    ("analysis.comparison.compare", "sets it beside the paper's numbers: `table1.html`"),
 ]
 """What happens to an image, in order: a function, and what it does."""
 

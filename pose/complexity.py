@@ -29,6 +29,35 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import atomic, read_text
+
+SHEET = ("model", "input", "num_keypoints")
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.complexity", __doc__)
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL[@HxW]", help="a name of the model registry"
+    )
+    parser.add_argument("--input", metavar="HxW", help="such as 256x192, where MODEL has none")
+    parser.add_argument("--num-keypoints", type=cli.whole(1, 10_000), default=17)
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE", help=f"more of them: a CSV of {', '.join(SHEET)}"
+    )
+    parser.add_argument(
+        "--memory", type=cli.whole(2, 10_000), metavar="BATCH", help="of training on BATCH images"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a model")
+    parser.add_argument("--csv", type=cli.output_file(), metavar="FILE", help="write a row a model")
+    parser.add_argument("--workers", type=cli.WORKERS, default=1, help="processes that measure")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,14 +65,10 @@ from torch.utils._pytree import tree_leaves
 
 from pose.config import experiment
 from pose.models import create_model
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import atomic, read_text
 from pose.training.memory import BYTES_A_PARAMETER
 
 PARTS = ("backbone", "neck", "head")
 CONV_LINEAR = ("conv", "linear", "addmm")  # fvcore's names
-SHEET = ("model", "input", "num_keypoints")
 
 
 @dataclass(frozen=True)
@@ -227,21 +252,7 @@ def _measured(
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.complexity", __doc__)
-    parser.add_argument(
-        "models", nargs="*", metavar="MODEL[@HxW]", help="a name of the model registry"
-    )
-    parser.add_argument("--input", metavar="HxW", help="such as 256x192, where MODEL has none")
-    parser.add_argument("--num-keypoints", type=cli.whole(1, 10_000), default=17)
-    parser.add_argument(
-        "--sheet", type=Path, metavar="FILE", help=f"more of them: a CSV of {', '.join(SHEET)}"
-    )
-    parser.add_argument(
-        "--memory", type=cli.whole(2, 10_000), metavar="BATCH", help="of training on BATCH images"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a model")
-    parser.add_argument("--csv", type=cli.output_file(), metavar="FILE", help="write a row a model")
-    parser.add_argument("--workers", type=cli.WORKERS, default=1, help="processes that measure")
+    parser = command_line()
     args = parser.parse_args(argv)
     if not (args.models or args.sheet):
         parser.error("name a MODEL or a --sheet")
@@ -253,7 +264,7 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps(row) if args.json else shown, flush=True)
     if args.csv:
         with atomic(args.csv) as path, path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 

@@ -14,6 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import write_file
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.controls", __doc__)
+    parser.add_argument(
+        "--experiment", nargs="+", required=True, help="JSON texts or files, of one data set"
+    )
+    parser.add_argument("--data-root", type=Path, required=True, help="images are not needed")
+    parser.add_argument("--detections", type=Path, help="a detector's boxes, beside the true ones")
+    parser.add_argument("--output", type=cli.output_file(".csv"), help="write the table here")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import numpy as np
 import pandas as pd
 import torch
@@ -27,9 +46,6 @@ from pose.evaluation.boxes import box_iou
 from pose.evaluation.decode import Method, decode
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.score import SCORERS
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import write_file
 from pose.targets.heatmap import gaussian_targets
 
 BATCH_SIZE = 256
@@ -170,14 +186,7 @@ def _same(experiment: Experiment) -> Any:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.controls", __doc__)
-    parser.add_argument(
-        "--experiment", nargs="+", required=True, help="JSON texts or files, of one data set"
-    )
-    parser.add_argument("--data-root", type=Path, required=True, help="images are not needed")
-    parser.add_argument("--detections", type=Path, help="a detector's boxes, beside the true ones")
-    parser.add_argument("--output", type=cli.output_file(".csv"), help="write the table here")
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
 
     experiments = [read_experiment(text) for text in args.experiment]
     if len(names := {experiment.dataset for experiment in experiments}) > 1:

@@ -12,18 +12,77 @@ from typing import Any, get_args
 
 from pose.config.datasets import DATASETS
 from pose.datasets import dataset_of
-from pose.evaluation import coco, pckh, per_person
-from pose.evaluation.predictions import Predictions
-from pose.evaluation.results import (
-    add_suppression,
-    read_predictions,
-    read_results,
-    to_records,
-)
+from pose.evaluation import coco
+from pose.evaluation.suppression import add_suppression
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import write_file
 from pose.support.fingerprint import code_of
+
+
+def _ap_options(sub: argparse.ArgumentParser) -> None:
+    sub.set_defaults(suffixes=(".json",))
+    sub.add_argument("--annotations", type=Path, required=True)
+    evaluators = get_args(coco.Evaluator)
+    sub.add_argument("--evaluator", choices=evaluators, default=evaluators[0])
+    add_suppression(sub.add_argument_group("raw predictions (.npz)"))
+
+
+def _pckh_options(sub: argparse.ArgumentParser) -> None:
+    sub.set_defaults(suffixes=(".mat",))
+    sub.add_argument("--ground-truth", type=Path, required=True, help="gt_valid.mat")
+
+
+OPTIONS = {"AP": _ap_options, "PCKh@0.5": _pckh_options}
+"""By the data set's metric."""
+
+
+def label(text: str) -> tuple[str, Any]:
+    """KEY=VALUE; a value that reads as JSON (a number, true) becomes what it says."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.evaluate", __doc__)
+    datasets = parser.add_subparsers(dest="dataset", required=True)
+    for name in DATASETS:
+        metric = dataset_of(name).metric
+        sub = datasets.add_parser(name, help=f"{metric} and friends")
+        sub.add_argument("--predictions", type=Path, required=True)
+        sub.add_argument("--json", action="store_true", help="print one JSON object")
+        sub.add_argument(
+            "--output", type=cli.output_file(), help="write the JSON object to this file"
+        )
+        sub.add_argument(
+            "--per-person",
+            type=cli.output_file(".parquet"),
+            metavar="FILE.parquet",
+            help="write a row for each annotated person",
+        )
+        sub.add_argument(
+            "--label",
+            type=label,
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="add to the JSON object (repeatable)",
+        )
+        OPTIONS[metric](sub)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
+from pose.evaluation import pckh, per_person
+from pose.evaluation.predictions import Predictions
+from pose.evaluation.results import read_predictions, read_results, to_records
 
 
 def evaluate_ap(args: argparse.Namespace) -> dict[str, Any]:
@@ -66,72 +125,18 @@ def evaluate_pckh(args: argparse.Namespace) -> dict[str, Any]:
     return about | metrics | {"persons": len(joints), "evaluator": pckh.__name__}
 
 
-def _ap_options(sub: argparse.ArgumentParser) -> None:
-    sub.set_defaults(evaluate=evaluate_ap, suffixes=(".json",))
-    sub.add_argument("--annotations", type=Path, required=True)
-    evaluators = get_args(coco.Evaluator)
-    sub.add_argument("--evaluator", choices=evaluators, default=evaluators[0])
-    add_suppression(sub.add_argument_group("raw predictions (.npz)"))
-
-
-def _pckh_options(sub: argparse.ArgumentParser) -> None:
-    sub.set_defaults(evaluate=evaluate_pckh, suffixes=(".mat",))
-    sub.add_argument("--ground-truth", type=Path, required=True, help="gt_valid.mat")
-
-
-OPTIONS = {"AP": _ap_options, "PCKh@0.5": _pckh_options}
+EVALUATE = {"AP": evaluate_ap, "PCKh@0.5": evaluate_pckh}
 """By the data set's metric."""
-
-
-def label(text: str) -> tuple[str, Any]:
-    """KEY=VALUE; a value that reads as JSON (a number, true) becomes what it says."""
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    result = cli.parser("pose.evaluate", __doc__)
-    datasets = result.add_subparsers(dest="dataset", required=True)
-    for name in DATASETS:
-        metric = dataset_of(name).metric
-        sub = datasets.add_parser(name, help=f"{metric} and friends")
-        sub.add_argument("--predictions", type=Path, required=True)
-        sub.add_argument("--json", action="store_true", help="print one JSON object")
-        sub.add_argument(
-            "--output", type=cli.output_file(), help="write the JSON object to this file"
-        )
-        sub.add_argument(
-            "--per-person",
-            type=cli.output_file(".parquet"),
-            metavar="FILE.parquet",
-            help="write a row for each annotated person",
-        )
-        sub.add_argument(
-            "--label",
-            type=label,
-            action="append",
-            default=[],
-            metavar="KEY=VALUE",
-            help="add to the JSON object (repeatable)",
-        )
-        OPTIONS[metric](sub)
-    return result
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
-    args = parser().parse_args(argv)
+    args = command_line().parse_args(argv)
     suffixes = (".npz", *args.suffixes)
     if args.predictions.suffix not in suffixes:
         raise PoseError(f"predictions {args.predictions}: not a {' or '.join(suffixes)} file")
-    metrics = args.evaluate(args)
+    metrics = EVALUATE[dataset_of(args.dataset).metric](args)
     origin = metrics.setdefault("made_from", {"code": {}})
     origin["code"]["evaluate"] = code_of("pose.evaluate", dataset=args.dataset).fingerprint
     metrics = dict(args.label) | metrics

@@ -13,6 +13,23 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from pose.support import cli
+from pose.support.errors import command
+from pose.support.files import write_file
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.graph", __doc__)
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="a name of the model registry")
+    parser.add_argument("--input", required=True, metavar="HxW", help="such as 256x192")
+    parser.add_argument("--num-keypoints", type=cli.whole(1, 10_000), default=17)
+    parser.add_argument("--output", type=cli.output_file(), required=True, help="a JSON file")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,9 +38,6 @@ from torch.utils._pytree import tree_leaves
 from pose.complexity import input_size, params_of
 from pose.models import create_model
 from pose.models.family import PoseModel
-from pose.support import cli
-from pose.support.errors import command
-from pose.support.files import write_file
 
 IMAGE = "image"
 
@@ -150,12 +164,7 @@ def _described(node: Call | Operation, operations: list[Operation]) -> dict[str,
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.graph", __doc__)
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="a name of the model registry")
-    parser.add_argument("--input", required=True, metavar="HxW", help="such as 256x192")
-    parser.add_argument("--num-keypoints", type=cli.whole(1, 10_000), default=17)
-    parser.add_argument("--output", type=cli.output_file(), required=True, help="a JSON file")
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
     size = input_size(args.input)
     with torch.device("meta"):
         models = [create_model(model, args.num_keypoints) for model in args.models]

@@ -10,6 +10,29 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pose.support import cli
+from pose.support.device import arithmetic, device_name, select_device
+from pose.support.errors import PoseError, command
+from pose.support.fingerprint import code_of
+from pose.support.progress import progress_bar
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.infer", __doc__)
+    parser.add_argument("--experiment", required=True, help="JSON text or file")
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--split", choices=("val", "test-dev"), default="val")
+    parser.add_argument("--detections", type=Path, help="detector boxes; default: ground truth")
+    parser.add_argument("--output", type=cli.output_file(), required=True)
+    parser.add_argument("--device", type=device_name, default="auto")
+    parser.add_argument("--workers", type=cli.WORKERS, default=0)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
@@ -25,11 +48,6 @@ from pose.evaluation.predictions import Predictions
 from pose.models import create_model
 from pose.parallel.distributed import process_group, rank
 from pose.parallel.share import gather, own_share, raise_together
-from pose.support import cli
-from pose.support.device import arithmetic, device_name, select_device
-from pose.support.errors import PoseError, command
-from pose.support.fingerprint import code_of
-from pose.support.progress import progress_bar
 from pose.targets.heatmap import normalise
 from pose.training.faults import faults_in_one_line
 from pose.weights.about import read_about, require_fit
@@ -48,8 +66,9 @@ def predict(
 ) -> Predictions:
     """Keypoints of every sample in order, by the experiment's test settings.
 
-    In a process group each process predicts its share, and every one returns the whole, equal to
-    the bit to what a single process finds. Raises PoseError for an unreadable image, in all.
+    In a process group each process predicts its share, and every one returns the whole, on a CPU
+    equal to the bit to what a single process finds. Raises PoseError for an unreadable image, in
+    all.
     """
     model.eval()
     batch_size = experiment.test.inference_batch
@@ -151,16 +170,7 @@ def _heatmaps(
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.infer", __doc__)
-    parser.add_argument("--experiment", required=True, help="JSON text or file")
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--split", choices=("val", "test-dev"), default="val")
-    parser.add_argument("--detections", type=Path, help="detector boxes; default: ground truth")
-    parser.add_argument("--output", type=cli.output_file(), required=True)
-    parser.add_argument("--device", type=device_name, default="auto")
-    parser.add_argument("--workers", type=cli.WORKERS, default=0)
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
 
     experiment = read_experiment(args.experiment)
     about = read_about(args.weights)

@@ -12,6 +12,22 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import write_file
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.maps", __doc__)
+    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="as of pose.predict")
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--output", type=cli.output_file(), required=True, help="an .npz file")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import numpy as np
 import torch
 from torch import nn
@@ -20,9 +36,6 @@ from pose.config import Experiment
 from pose.data.dataset import PoseDataset
 from pose.data.samples import Samples, open_split
 from pose.predict import load_checkpoint
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import write_file
 from pose.targets.heatmap import normalise
 
 
@@ -77,11 +90,7 @@ def collect(checkpoints: Sequence[str], data_root: Path, split: str = "val") -> 
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.maps", __doc__)
-    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="as of pose.predict")
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--output", type=cli.output_file(), required=True, help="an .npz file")
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
     content = BytesIO()
     np.savez_compressed(content, **collect(args.checkpoints, args.data_root))
     write_file(args.output, content.getvalue())

@@ -3,7 +3,8 @@
 On several GPUs or machines: ``torchrun --nproc-per-node N -m pose.train``, with the same batches
 and the same result but for rounding. The run directory holds checkpoints, logs and the best
 weights, and survives kills; the outputs are written once, at the end. Random numbers are functions
-of (seed, epoch, step, sample), so an interrupted training goes on as if it had not been.
+of (seed, epoch, step, sample), so an interrupted training goes on as if it had not been, on a CPU
+to the bit.
 """
 
 from __future__ import annotations
@@ -19,6 +20,51 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pose.support import cli
+from pose.support.device import device_name, select_device
+from pose.support.errors import command
+from pose.support.files import atomic
+from pose.support.lock import Lock
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.train", __doc__)
+    parser.add_argument("--experiment", required=True, help="JSON text or file")
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--run-dir", type=cli.output_folder, required=True)
+    parser.add_argument(
+        "--weights", type=cli.output_file(), required=True, help="output: the best epoch's"
+    )
+    # torchrun takes --log for one of its own options.
+    parser.add_argument(
+        *("--training-log", "--log"),
+        type=cli.output_file(),
+        required=True,
+        help="output: one JSON line an epoch",
+    )
+    parser.add_argument(
+        "--performance", type=cli.output_file(), help="output: loss, speed and memory"
+    )
+    parser.add_argument("--device", type=device_name, default="auto")
+    parser.add_argument(
+        "--workers", type=cli.WORKERS, default=0, help="loader processes of each trainer"
+    )
+    parser.add_argument(
+        "--checkpoint-minutes", type=cli.MINUTES, default=10, help="time between two"
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also log in RUN_DIR/tensorboard"
+    )
+    parser.add_argument("--wait", action="store_true", help="for another trainer of the same run")
+    parser.add_argument(
+        "--timeout-minutes", type=cli.MINUTES, default=10, help="for a process that does not answer"
+    )
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import torch
 from torch import nn
 
@@ -30,11 +76,6 @@ from pose.evaluation.score import check_truth, score
 from pose.infer import predict
 from pose.models import create_model
 from pose.parallel import distributed
-from pose.support import cli
-from pose.support.device import device_name, select_device
-from pose.support.errors import command
-from pose.support.files import atomic
-from pose.support.lock import Lock
 from pose.training.checkpoint import OUTPUTS
 from pose.training.faults import faults_in_one_line, less_memory
 from pose.training.memory import require_fit
@@ -123,38 +164,7 @@ def run_lock(run_dir: Path, wait: bool) -> Iterator[None]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.train", __doc__)
-    parser.add_argument("--experiment", required=True, help="JSON text or file")
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--run-dir", type=cli.output_folder, required=True)
-    parser.add_argument(
-        "--weights", type=cli.output_file(), required=True, help="output: the best epoch's"
-    )
-    # torchrun takes --log for one of its own options.
-    parser.add_argument(
-        *("--training-log", "--log"),
-        type=cli.output_file(),
-        required=True,
-        help="output: one JSON line an epoch",
-    )
-    parser.add_argument(
-        "--performance", type=cli.output_file(), help="output: loss, speed and memory"
-    )
-    parser.add_argument("--device", type=device_name, default="auto")
-    parser.add_argument(
-        "--workers", type=cli.WORKERS, default=0, help="loader processes of each trainer"
-    )
-    parser.add_argument(
-        "--checkpoint-minutes", type=cli.MINUTES, default=10, help="time between two"
-    )
-    parser.add_argument(
-        "--tensorboard", action="store_true", help="also log in RUN_DIR/tensorboard"
-    )
-    parser.add_argument("--wait", action="store_true", help="for another trainer of the same run")
-    parser.add_argument(
-        "--timeout-minutes", type=cli.MINUTES, default=10, help="for a process that does not answer"
-    )
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
 
     experiment = read_experiment(args.experiment)
     device = select_device(args.device)

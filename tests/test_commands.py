@@ -8,11 +8,15 @@ import importlib
 import json
 import os
 import resource
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from forked import forked
 from result_folders import write_run
@@ -36,17 +40,22 @@ def commands() -> dict[str, str]:
 COMMANDS = commands()
 ARGUMENTS = {
     "analysis.architecture": "--graphs {graphs} --output-dir {out}",
+    "analysis.claims": "{runs} --resamples {resamples} --output-dir {out}",
     "analysis.compare": "--annotations {annotations} --results {predictions} --resamples 20",
     "analysis.comparison": "1 {run} --models {sheet} --output-dir {out}",
     "analysis.complexity_table": "--complexity {measured} --models {sheet} --output-dir {out}",
+    "analysis.effects": "{runs} --resamples {resamples} --output-dir {out} --figures {out}",
     "analysis.errors": "--annotations {annotations} --results {predictions} --output-dir {out}",
     "analysis.figure1": "{runs} --output-dir {out}",
     "analysis.figure8": "{runs} --output-dir {out}",
     "analysis.figure9": "--maps {maps} --output-dir {out}",
+    "analysis.intervals": "{run} --truth synthetic={annotations} --resamples 5"
+    " --output {out}/resamples.parquet",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
+    "analysis.published": "eeffpose-p0-order1@coco --metrics {published} --obtained {obtained}"
+    " --output-dir {out}",
     "analysis.quality": "{runs} --output-dir {out}",
-    "analysis.released": "--metrics {released} --output-dir {out}",
     "analysis.training": "{runs} --output-dir {out}",
     "pose.audit": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
     " --output {out}/audit.csv",
@@ -94,6 +103,7 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
     from pose.weights.file import write
 
     counted().to_csv(tmp_path / "measured.csv", index=False)
+    (tmp_path / "obtained.csv").write_text("name,problem\n")
     log = write_log(tmp_path, 8)
     line = {"event": "epoch", "loss": 0.1, "images_per_second": 9.0, "data_wait_share": 0.2}
     log.with_name("performance.jsonl").write_text(json.dumps({"epoch": 0} | line) + "\n")
@@ -110,6 +120,11 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         centers=samples.centers,
         scales=samples.scales,
     ).save(predictions)
+    scored = {"rescore_threshold": 0.2, "oks_nms": 0.99, "oks_nms_kind": "hard"}
+    run = write_run(tmp_path / "results", training=False, **scored)
+    shutil.copy(predictions, run)
+    resamples = tmp_path / "resamples.parquet"
+    pd.DataFrame({'["run", 0, "gt", "AP"]': [50.0]}).to_parquet(resamples)
     files = {
         "experiment": experiment.model_dump_json(),
         "data": data_root,
@@ -119,11 +134,13 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         "measured": tmp_path / "measured.csv",
         "sheet": ROOT / "config/models.tsv",
         "metrics": write_metrics(tmp_path, 8),
-        "run": write_run(tmp_path / "results", training=False),
-        "released": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
+        "published": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
+        "obtained": tmp_path / "obtained.csv",
+        "run": run,
         "runs": log.parent,
         "graphs": write_graphs(tmp_path / "graphs.json"),
         "maps": write_maps(tmp_path / "maps.npz"),
+        "resamples": resamples,
         "predictions": predictions,
         "settings": '{"train_images":1,"val_images":1}',
         "weights": tmp_path / "weights.safetensors",
@@ -221,3 +238,24 @@ def test_a_home_that_cannot_be_written_stops_no_command(name, files):
 def test_output_that_nobody_reads_is_no_traceback(name, files):
     ended = run(name, files, reader=False)
     assert ended.status in (0, 1, 141) and "rror" not in ended.errors, ended.errors
+
+
+HELP_WITHOUT_HEAVY_PACKAGES = """
+import contextlib, io, runpy, sys
+for name in ("torch", "torchvision", "timm", "cv2", "pandas", "matplotlib", "scipy", "fvcore"):
+    sys.modules[name] = None  # importing it fails
+for name in sys.argv[1:]:
+    sys.argv[:] = [name, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            runpy.run_module(name, run_name="__main__")
+        except SystemExit as end:
+            assert not end.code, (name, end.code)
+"""
+
+
+def test_every_command_answers_help_before_it_imports_what_takes_a_second():
+    command = [sys.executable, "-c", HELP_WITHOUT_HEAVY_PACKAGES, *sorted(COMMANDS.values())]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -152,9 +152,9 @@ MODELS = {"first": ("p0", "plain"), "second": ("p0", "meme")}
 def test_lazy_imports_of_a_package_count_only_where_it_is_asked_for_something():
     load, nets = PATHS["pose.weights.load"], PATHS["pose.models"]
     assert load in code_of("pose.train", MODEL).files
-    released = code_of("analysis.released").files
-    assert "pose/weights/published.csv" in released
-    assert load not in released and nets not in released
+    published = code_of("analysis.published").files
+    assert "pose/weights/published.csv" in published
+    assert load not in published and nets not in published
 
 
 def test_a_data_file_counts_by_its_name_wherever_it_lies():
@@ -211,7 +211,6 @@ def steps() -> dict[str, list[str]]:
     about |= {"protocol": "controlled", "checkpoint": f"{MODEL}@coco"}
     labels = [f"--label={key}={value}" for key, value in about.items()]
     given = ["--experiment", settings.model_dump_json(), "--data-root", "data", "--workers", "1"]
-    measured = ["--metrics", "metrics.json", "--complexity", "complexity.csv"]
     output, sheet = ["--output-dir", "output"], ["--models", "models.tsv"]
     return {
         "pose.data.synthetic": ["--output", "data", "--settings", PEOPLE],
@@ -229,8 +228,16 @@ def steps() -> dict[str, list[str]]:
             *("--predictions", predictions, "--image-info", truth, "--name", "x", *output),
         ],
         "pose.complexity": ["--sheet", "cases.csv", "--csv", "complexity.csv"],
+        "pose.controls": [*given[:-2], "--output", f"results/x/{MODEL}/controls.csv"],
+        "pose.audit": [*given, "--weights", weights, "--output", f"{folder}/audit.csv"],
+        "analysis.errors": [
+            *("--dataset", "synthetic", "--annotations", truth, "--results", predictions, *output),
+        ],
+        "analysis.quality": ["results/x", *output],
         "analysis.comparison": ["1", "results/x", *sheet, *output],
-        "analysis.released": [*measured[:2], *output],
+        "analysis.published": [
+            *("eeffpose-p0-order1@coco", "--obtained", "obtained.csv", *output),
+        ],
         "analysis.figure1": ["results/x", *sheet, *output],
         "analysis.figure8": ["results/x", *sheet, *output],
         "analysis.training": ["results/x", *sheet, *output],
@@ -260,6 +267,7 @@ def test_whatever_a_step_loads_or_reads_counts_or_is_harmless(tmp_path):
     """Every step runs on rendered people; a loader's forked worker writes to the same record."""
     (tmp_path / "sitecustomize.py").write_text(RECORDER)
     (tmp_path / "cases.csv").write_text(f"model,input,num_keypoints\n{MODEL},64x48,17\n")
+    (tmp_path / "obtained.csv").write_text("name,problem\n")
     (tmp_path / "models.tsv").write_text(TEXTS["config/models.tsv"])
     for step, arguments in steps().items():
         record = tmp_path / f"{step}.txt"

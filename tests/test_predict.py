@@ -1,7 +1,9 @@
 """People on one's own photos: boxes, drawings, JSON, and what is said to wrong input."""
 
+import hashlib
 import json
 import os
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from pose.datasets.mpii import MPII
 from pose.models import create_model
 from pose.predict import load_checkpoint, main, predict_photos, read_boxes, read_photo
 from pose.support.errors import PoseError
+from pose.weights import catalogue, to_published
 from pose.weights.file import write
 
 SIZE = (64, 64)
@@ -106,7 +109,10 @@ def test_a_skeleton_is_drawn_where_the_joints_are_and_faint_where_they_are_unsur
 
 
 WRONG_BOXES = {
-    "not an object": [[0, 0, 5, 5]],
+    "not an object": 5,
+    "no detection of any of the images": [{"image_id": 7}],
+    "category_id": [{"image_id": 5, "bbox": [0, 0, 5, 5]}],
+    "zero or negative": [{"image_id": 5, "category_id": 1, "bbox": [0, 0, 0, 5], "score": 1.0}],
     "'c.jpg' is none of the images": {"c.jpg": [[0, 0, 5, 5]]},
     "not a list of boxes": {"a.jpg": 5},
     "not four numbers": {"a.jpg": [[0, 0, 5]]},
@@ -121,7 +127,49 @@ def test_wrong_boxes_are_named(message, tmp_path):
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(WRONG_BOXES[message]))
     with pytest.raises(PoseError, match=message):
-        read_boxes(path, {"a.jpg": np.zeros((80, 120, 3), np.uint8)})
+        read_boxes(path, {"a.jpg": (80, 120), "b_5.jpg": (80, 120)})
+
+
+def test_boxes_may_be_a_detector_s_list_of_which_other_images_are_passed_over(folder, tmp_path):
+    for name in ("000000000785.jpg", "other.jpg"):
+        (tmp_path / name).write_bytes((folder / "a.jpg").read_bytes())
+    box = {"category_id": 1, "bbox": [10, 5, 40, 60]}
+    content = [box | {"image_id": 785, "score": 0.9}, box | {"image_id": 785, "score": 0.3}]
+    content += [box | {"image_id": 4, "score": 1.0}]
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    images, weights = ("000000000785.jpg", "other.jpg"), folder / "weights.safetensors"
+    command(tmp_path, *images, checkpoint=weights, boxes="boxes.json", output_dir="out")
+    first, second, whole = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert first["bbox"] == [10, 5, 40, 60] and whole["bbox"] == [0, 0, 120, 80]
+    assert second["score"] == pytest.approx(first["score"] / 3)  # as the detector's own score
+    two = {"a_1.jpg": (80, 120), "b_01.jpg": (80, 120)}
+    with pytest.raises(PoseError, match=r"both b_01.jpg and a_1.jpg are image 1"):
+        read_boxes(tmp_path / "boxes.json", two)
+
+
+def test_a_photo_taken_for_one_person_is_said_aloud(folder, tmp_path, capsys):
+    command(folder, "a.jpg", "b.png", output_dir=tmp_path / "out")
+    assert "a.jpg, b.png: without boxes, the whole photo is taken" in capsys.readouterr().err
+
+
+def test_more_photos_than_are_in_memory_at_once_give_what_each_gives(folder, tmp_path, monkeypatch):
+    names = [f"{number}.jpg" for number in range(5)]
+    for name in names:
+        (tmp_path / name).write_bytes((folder / "a.jpg").read_bytes())
+    monkeypatch.setattr(predict, "PHOTOS_AT_ONCE", 2)
+    weights = folder / "weights.safetensors"
+    command(tmp_path, *names, checkpoint=weights, output_dir="out")
+    results = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [result["image"] for result in results] == names
+    first = np.array(results[0]["keypoints"])
+    assert all(np.allclose(result["keypoints"], first, atol=1e-3) for result in results)
+    assert len(list((tmp_path / "out").glob("*_pose.jpg"))) == 5
+
+
+def test_three_lines_of_python_lead_from_image_and_weights_to_joints(folder):
+    model, settings = load_checkpoint(folder / "weights.safetensors")
+    (person,) = predict_photos(model, settings, {"a": read_photo(folder / "a.jpg")})
+    assert np.shape(np.reshape(person["keypoints"], (-1, 3))) == (len(MPII), 3)
 
 
 def test_wrong_images_and_checkpoints_end_in_one_line(folder, tmp_path):
@@ -129,7 +177,8 @@ def test_wrong_images_and_checkpoints_end_in_one_line(folder, tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     (tmp_path / "text.safetensors").write_text("no weights")
     torch.save({"model": {"x": torch.zeros(1)}}, tmp_path / "checkpoint-000000001.pt")
-    does_not_tell = "does not tell its model and input: use the best.safetensors or weights.safe"
+    torch.save({"x": torch.zeros(1)}, tmp_path / "mine.pth")
+    does_not_tell = "does not tell its model and input, and is no file .*: use the best.safetensors"
     cases = [
         ([tmp_path / "none.jpg"], {}, "none.jpg: No such file"),
         ([tmp_path / "torn.jpg"], {}, "torn.jpg: truncated"),
@@ -140,9 +189,10 @@ def test_wrong_images_and_checkpoints_end_in_one_line(folder, tmp_path):
         (
             [folder / "a.jpg"],
             {"checkpoint": tmp_path / "checkpoint-000000001.pt"},
-            does_not_tell,
+            "is a training's, to go on from; use .*/best.safetensors instead",
         ),
-        ([folder / "a.jpg"], {"checkpoint": tmp_path}, does_not_tell),
+        ([folder / "a.jpg"], {"checkpoint": tmp_path / "mine.pth"}, does_not_tell),
+        ([folder / "a.jpg"], {"checkpoint": tmp_path}, "is no file; use the best.safetensors"),
         ([folder / "a.jpg"], {"checkpoint": tmp_path / "text.safetensors"}, "not a safetensors"),
     ]
     for images, options, message in cases:
@@ -150,20 +200,41 @@ def test_wrong_images_and_checkpoints_end_in_one_line(folder, tmp_path):
             command(folder, *images, **options)
 
 
-def test_a_published_name_is_a_checkpoint(monkeypatch):
-    name = "eeffpose-p0-order8@coco"
-    fetched = []
-    monkeypatch.setattr(predict, "fetch", lambda name: fetched.append(name))
-    monkeypatch.setattr(predict, "read_state_dict", lambda path: {})
-    monkeypatch.setattr(predict, "load_published", lambda model, state: None)
-    _, settings = load_checkpoint(name)
-    assert fetched == [name]
-    assert (settings.model, settings.dataset, settings.input_size) == (
-        *("eeffpose-p0-order8", "coco"),
-        (256, 192),
-    )
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A published file of a small net, of which the catalogue knows the content."""
+    name = "shufflenetv2@mpii-256x256-mmpose"
+    monkeypatch.setenv("POSE_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "cache" / f"{name}.pth"
+    path.parent.mkdir()
+    torch.save({"state_dict": to_published(create_model("shufflenetv2", len(MPII)))}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = replace(catalogue()[name], checksum=f"sha256-prefix:{digest[:8]}")
+    monkeypatch.setitem(catalogue(), name, known)
+    return path
+
+
+def test_a_published_name_its_file_and_a_renamed_copy_are_the_same_checkpoint(published, tmp_path):
+    renamed = tmp_path / "anything"
+    renamed.write_bytes(published.read_bytes())
+    nets = [load_checkpoint(which) for which in (published.stem, published, renamed)]
+    for net, settings in nets:
+        assert (settings.model, settings.dataset, settings.input_size) == (
+            *("shufflenetv2", "mpii"),
+            (256, 256),
+        )
+        assert torch.equal(net.head.final_layer.weight, nets[0][0].head.final_layer.weight)
+    published.write_bytes(published.read_bytes() + b"x")
+    with pytest.raises(PoseError, match="is not the published shufflenetv2@mpii-256x256-mmpose"):
+        load_checkpoint(published)
     with pytest.raises(PoseError, match="tf_efficientnet_b0 holds a backbone only; choose"):
         load_checkpoint("tf_efficientnet_b0")
+
+
+def test_a_file_without_a_checksum_is_known_by_its_own_name(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "lpn_50_256x192.pth")
+    with pytest.raises(PoseError, match=r"the weights in .*lpn_50_256x192.pth do not fit LPN"):
+        load_checkpoint(tmp_path / "lpn_50_256x192.pth")
 
 
 def test_photos_have_any_name_that_the_system_allows(folder, tmp_path):

@@ -220,6 +220,8 @@ def test_batches_are_the_same_however_many_processes_share_them():
 def test_a_batch_that_the_processes_cannot_share_equally_is_refused():
     with pytest.raises(PoseError, match="batch_size is 10, which 4 processes cannot share"):
         EpochBatches(60, 10, 0, 0, 4)
+    with pytest.raises(PoseError, match=r"64 in chunks of 16 .* 3 processes .* divides 4"):
+        EpochBatches(64, 64, 0, 0, 3, chunk=16)
 
 
 def test_workers_change_nothing_about_the_batches(data_root):

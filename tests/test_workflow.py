@@ -46,6 +46,7 @@ def test_the_bare_command_plans_the_eight_trainings(checkout):
 def test_the_papers_config_plans_every_row_of_its_tables(checkout):
     done = snakemake(checkout, "--dry-run", "--configfile", "config/paper.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"coco-eeffpose-p0-order8-256x192 +fp32 +64 +16 ", done.stderr)  # its chunk
     planned = set(re.findall(r"results/paper/((?:coco|mpii)-[^/]+)/seed0/weights", done.stdout))
     for number, dataset in ((2, "coco"), (3, "coco"), (4, "mpii")):
         for row in reported.comparison(number).itertuples():

@@ -58,7 +58,7 @@ def targets(plan: Plan) -> Iterator[str]:
     """The files of all figures."""
     names = ["figure1", "figure1_today", *(f"figure{number}" for number in range(2, 6)), "training"]
     names += [f"figure{number}" for number in "67" if example(plan, number)]
-    names += ["figure8", "figure9"] if plan.ablation() else []
+    names += ["figure8", "figure9", "effects"] if plan.ablation() else []
     folder = Path(plan.results, "figures")
     yield from (str(folder / f"{name}.{kind}") for name in names for kind in FIGURE)
     yield str(folder / f"samples_{next(iter(plan.runs))}.png")

@@ -29,7 +29,7 @@ from workflow.settings import Config
 
 TABLE, FIGURE = ("csv", "md", "html", "tex"), ("svg", "png", "pdf")
 OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "figure9", "training_figure"}
-OF_ALL_RUNS |= {"errors", "quality"}
+OF_ALL_RUNS |= {"errors", "quality", "intervals", "effects", "claims"}
 """Rules that can be asked for by name and stand on every training."""
 OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
 """Targets that need no data yet."""
@@ -108,12 +108,16 @@ class Plan:
 
         Each is made again when it is missing.
         """
-        tables = [*([1] if self.ablation() else []), *self.comparisons()]
+        ablation = self.ablation()
+        tables = [*([1] if ablation else []), *self.comparisons()]
+        found = ["claims", *(["effects", "effects_by_group"] if ablation else [])]
         of_runs = ["weights.safetensors", "training.jsonl", "performance.jsonl"]
         of_boxes = ["predictions_{boxes}.npz", "metrics_{boxes}.json", "persons_{boxes}.parquet"]
+        of_boxes += ["intervals_{boxes}.json"]
         return [
             *(f"{self.results}/tables/table{n}.{kind}" for n in tables for kind in TABLE),
-            f"{self.results}/complexity.csv",
+            *(f"{self.results}/tables/{name}.{kind}" for name in found for kind in TABLE),
+            *(f"{self.results}/{name}" for name in ("complexity.csv", "resamples.parquet")),
             *(file for name in (*of_runs, *of_boxes) for file in self.files(name)),
             *self.submissions(),
         ]
@@ -238,6 +242,11 @@ class Plan:
         kept = {KEPT_LABEL: accepted} if accepted else {}
         return scoring(experiment, root, wildcards.seed, wildcards.boxes, **kept)
 
+    def truths(self) -> list[str]:
+        """The data sets that are scored, each with the file of its truth."""
+        files = {run.dataset.name: run.dataset.ground_truth(run.root) for run in self.runs.values()}
+        return [f"{name}={file}" for name, file in files.items()]
+
     # Before and after
 
     def check(self, targets: Iterable[str]) -> set[str]:
@@ -269,7 +278,7 @@ class Plan:
 
     def _trainings(self, targets: Iterable[str]) -> list[Training]:
         """The trainings that stand behind Snakemake's targets."""
-        of_runs = ("table", "errors", "quality", "controls", "audit")
+        of_runs = ("table", "errors", "quality", "controls", "audit", "effects", "claims")
         names = (*(f"tables/{name}" for name in of_runs), "figures/")
         shared = tuple(f"{self.results}/{name}" for name in names)
         every = not targets or any(t in OF_ALL_RUNS or t.startswith(shared) for t in targets)
@@ -332,8 +341,8 @@ class Plan:
 
     def summary(self, targets: Iterable[str]) -> str:
         """What was measured and where the rest lies."""
-        if "released" in targets:
-            return f"\nTable: {self.results}/tables (released.html, .md, .csv)\n"
+        if tables := [target for target in ("published", "released") if target in targets]:
+            return "".join(f"\nTable: {self.results}/tables/{name}.html\n" for name in tables)
         shown, table = "", Path(self.results, "tables/table1.csv")
         if table.exists():
             rows = list(csv.DictReader(table.open()))

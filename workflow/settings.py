@@ -38,6 +38,8 @@ PARTS = [
     if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen)
 ]
 """The parts of an experiment, which ``overrides`` may change."""
+MEASURED = "measured"
+"""The folder of results that is in git."""
 
 
 def _model(name: str) -> str:
@@ -66,6 +68,12 @@ def _blocks(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _name(name: str) -> str:
+    if name.casefold() == MEASURED:
+        raise ValueError(f"results/{MEASURED} holds the numbers that are in git; choose another")
+    return name
+
+
 FilePath = Annotated[str, AfterValidator(_path)]
 Model = Annotated[str, AfterValidator(_model)]
 Listed = AfterValidator(_listed)
@@ -74,8 +82,8 @@ Listed = AfterValidator(_listed)
 class Config(Frozen):
     """The settings of a benchmark; each result carries those that decide it."""
 
-    name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=100)]
-    """Results go to results/NAME."""
+    name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=100), AfterValidator(_name)]
+    """Results go to results/NAME; not `measured`, which is in git."""
     dataset: Dataset
     """The data that the models are trained and evaluated on; synthetic: rendered people."""
     data_root: FilePath
@@ -105,17 +113,19 @@ class Config(Frozen):
     synthetic: SyntheticSettings = SyntheticSettings()
     """How people are rendered when the data set is synthetic."""
     coco_root: FilePath | None = None
-    """COCO 2017 for the target released; null leaves its checkpoints out."""
+    """COCO 2017 for the target published; null leaves its checkpoints out."""
     coco_detections: FilePath | None = None
     """A detector's boxes for COCO's val images, below coco_root; null: ground-truth boxes only."""
     mpii_root: FilePath | None = None
-    """MPII in HRNet's layout for the target released; null leaves its checkpoints out."""
+    """MPII in HRNet's layout for the target published; null leaves its checkpoints out."""
+    only: Annotated[tuple[str, ...], Listed] | None = None
+    """Models or checkpoints that the target published is limited to; null: all."""
     on_code_change: Literal["keep", "retrain"] | None = None
     """What becomes of a training whose code has changed since; null: Snakemake stops and asks."""
 
 
 OF_THE_WHOLE = ("name", "seeds", "device", "coco_root", "coco_detections", "mpii_root")
-OF_THE_WHOLE += ("on_code_change",)
+OF_THE_WHOLE += ("only", "on_code_change")
 """The keys that a block of ``runs`` cannot set for itself."""
 
 

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from pose.bench import ap, decoding, gemm, inference, loading, training, workflow
-from pose.bench.measure import Row, Settings, machine, record
 from pose.support import cli
 from pose.support.errors import PoseError, command, nearest
 from pose.support.files import atomic
 
-BENCHMARKS: dict[str, Callable[[Settings], list[Row]]] = {
-    "gemm": gemm.measure,
-    "training": training.measure,
-    "loading": loading.measure,
-    "decoding": decoding.measure,
-    "ap": ap.measure,
-    "inference": inference.measure,
-    "workflow": workflow.measure,
-}
+BENCHMARKS = ("gemm", "training", "loading", "decoding", "ap", "inference", "workflow")
+"""Modules of this package, each with a function ``measure``."""
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.bench", __doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--output-dir", type=cli.output_folder, default=Path("results/bench"))
+    parser.add_argument("--repeats", type=cli.whole(1, 1000), default=5)
+    parser.add_argument("--quick", action="store_true", help="smallest sizes: only to see it work")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
+from rich.console import Console
+from rich.table import Table
+
+from pose.bench.measure import Row, Settings, machine, record
 
 
 def write(path: Path, rows: list[Row]) -> None:
@@ -63,12 +69,7 @@ def _number(value: float | None) -> str:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.bench", __doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--output-dir", type=cli.output_folder, default=Path("results/bench"))
-    parser.add_argument("--repeats", type=cli.whole(1, 1000), default=5)
-    parser.add_argument("--quick", action="store_true", help="smallest sizes: only to see it work")
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
     for name in args.names:
         if name not in BENCHMARKS:
             raise PoseError(f"unknown benchmark {name!r}{nearest(name, BENCHMARKS)}")
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
     for key, value in machine().items():
         console.print(f"{key:15} {value}", highlight=False)
     for name in args.names or BENCHMARKS:
-        rows = BENCHMARKS[name](Settings(args.repeats, args.quick))
+        rows = import_module(f"pose.bench.{name}").measure(Settings(args.repeats, args.quick))
         write(args.output_dir / f"{name}.csv", rows)
         show(console, rows)
 

@@ -7,6 +7,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import write_file
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.data.sheet", __doc__)
+    parser.add_argument("--experiment", required=True, help="JSON text or file")
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument(
+        "--output", type=cli.output_file(), required=True, help="a .png or .jpg file"
+    )
+    parser.add_argument("--dataset", help="default: the experiment's")
+    parser.add_argument("--split", choices=["train", "val"], default="train")
+    parser.add_argument("--samples", type=cli.whole(1, 1000), default=16)
+    parser.add_argument("--epoch", type=cli.whole(-1_000_000, 1_000_000), default=0)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import cv2
 import numpy as np
 
@@ -14,9 +36,6 @@ from pose.config import Experiment, read_experiment
 from pose.data.dataset import PoseDataset
 from pose.data.drawing import draw_skeleton
 from pose.data.samples import open_split
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.files import write_file
 from pose.targets.heatmap import gaussian_targets
 
 CELL = 256  # pixels of height that a crop is drawn with
@@ -109,17 +128,7 @@ def _write(image: np.ndarray, text: str, at: tuple[int, int], size: float) -> No
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.data.sheet", __doc__)
-    parser.add_argument("--experiment", required=True, help="JSON text or file")
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument(
-        "--output", type=cli.output_file(), required=True, help="a .png or .jpg file"
-    )
-    parser.add_argument("--dataset", help="default: the experiment's")
-    parser.add_argument("--split", choices=["train", "val"], default="train")
-    parser.add_argument("--samples", type=cli.whole(1, 1000), default=16)
-    parser.add_argument("--epoch", type=cli.whole(-1_000_000, 1_000_000), default=0)
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
 
     experiment = read_experiment(args.experiment)
     if args.dataset not in (None, experiment.dataset):

@@ -14,18 +14,34 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from pose.config.datasets import DATASETS
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.progress import progress_bar
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.data.verify", __doc__)
+    parser.add_argument("dataset", choices=DATASETS)
+    parser.add_argument("--root", type=Path, help="folder; default: data/DATASET")
+    parser.add_argument(
+        "--workers", type=cli.WORKERS, default=os.cpu_count(), help="decoding threads"
+    )
+    parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import numpy as np
 
-from pose.config.datasets import DATASETS
 from pose.data.image_decode import decode_image, orientation
 from pose.data.images import check_size, image_paths, read_bytes
 from pose.data.obtain.sources import DETECTED, Source, sources
 from pose.data.samples import Samples, open_split
 from pose.datasets import dataset_of
 from pose.datasets.mpii import differing_persons
-from pose.support import cli
-from pose.support.errors import PoseError, command
-from pose.support.progress import progress_bar
 
 SHOWN = 20  # problems that are printed
 ANY_SIZE = (256, 192)
@@ -207,14 +223,7 @@ def show(report: dict[str, Any]) -> None:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.data.verify", __doc__)
-    parser.add_argument("dataset", choices=DATASETS)
-    parser.add_argument("--root", type=Path, help="folder; default: data/DATASET")
-    parser.add_argument(
-        "--workers", type=cli.WORKERS, default=os.cpu_count(), help="decoding threads"
-    )
-    parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
 
     report = verify(args.dataset, args.root or Path("data", args.dataset), args.workers)
     if args.json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from pose.datasets.fields import PERSON, Result, checked
 from pose.datasets.keypoints import KeypointSet
 from pose.evaluation.oks import oks_nms, soft_oks_nms
 from pose.evaluation.predictions import Predictions
-from pose.support import cli
 from pose.support.errors import PoseError
 from pose.support.files import read_json
 
@@ -127,11 +125,3 @@ def read_results(path: Path, image_ids: set[int], keypoints: KeypointSet) -> lis
     if with_box not in (0, len(results)):
         raise PoseError(f"{path}: only {with_box} of {len(results)} records have a 'bbox'")
     return results
-
-
-def add_suppression(group: argparse._ArgumentGroup) -> None:
-    """The options that make results of raw predictions; the defaults are as released."""
-    share = cli.number(0, 1)
-    group.add_argument("--rescore-threshold", type=share, default=0.2)
-    group.add_argument("--oks-nms", type=share, default=0.99, metavar="THRESHOLD")
-    group.add_argument("--soft-oks-nms", action="store_true", help="keep an image's best 20")

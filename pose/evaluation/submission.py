@@ -14,14 +14,32 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pose.evaluation.suppression import add_suppression
+from pose.support import cli
+from pose.support.errors import PoseError, command, nearest
+from pose.support.files import atomic, read_json
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.evaluation.submission", __doc__)
+    parser.add_argument("--predictions", type=Path, required=True, help=".npz of pose.infer")
+    parser.add_argument(
+        "--image-info", type=Path, required=True, help="image_info_test-dev2017.json"
+    )
+    parser.add_argument("--name", required=True, help="the method's name in the files' names")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    add_suppression(parser.add_argument_group("suppression"))
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 from pose.datasets.coco import COCO
 from pose.datasets.records import image_ids, read_content
 from pose.evaluation.coco import METRICS
 from pose.evaluation.predictions import Predictions
-from pose.evaluation.results import add_suppression, read_results, to_results
-from pose.support import cli
-from pose.support.errors import PoseError, command, nearest
-from pose.support.files import atomic, read_json
+from pose.evaluation.results import read_results, to_results
 
 SERVER = "submission/server.json"
 """Beside the archive, for the user to write: what the server found."""
@@ -96,15 +114,7 @@ def read_server(path: Path) -> dict[str, float]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.evaluation.submission", __doc__)
-    parser.add_argument("--predictions", type=Path, required=True, help=".npz of pose.infer")
-    parser.add_argument(
-        "--image-info", type=Path, required=True, help="image_info_test-dev2017.json"
-    )
-    parser.add_argument("--name", required=True, help="the method's name in the files' names")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    add_suppression(parser.add_argument_group("suppression"))
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
 
     listed = read_image_ids(args.image_info)
     raw = Predictions.load(args.predictions)

@@ -46,12 +46,17 @@ class Published:
         if not self.checksum:
             return ""
         kind, _, expected = self.checksum.partition(":")
-        digest = hashlib.new(ALGORITHMS.get(kind, kind))
-        if kind == "git-blob-sha1":  # of a header and the content
-            digest.update(b"blob %d\0" % size)
-        file.seek(0)
-        got = hashlib.file_digest(file, lambda: digest).hexdigest()[: len(expected)]
+        got = digest(file, kind)[: len(expected)]
         return "" if got == expected else f"expected {kind} {expected}, got {got}"
+
+
+def digest(file: IO[bytes], kind: str) -> str:
+    """The checksum of a whole file in hexadecimal digits, of a kind that ``checksum`` has."""
+    found = hashlib.new(ALGORITHMS.get(kind, kind))
+    if kind == "git-blob-sha1":  # of a header and the content
+        found.update(b"blob %d\0" % os.fstat(file.fileno()).st_size)
+    file.seek(0)
+    return hashlib.file_digest(file, lambda: found).hexdigest()
 
 
 def is_web_page(file: IO[bytes]) -> bool:

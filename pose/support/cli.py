@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pose.support.errors import command
 from pose.support.files import is_stream, writing
 
 
@@ -40,6 +41,16 @@ class Parser(argparse.ArgumentParser):
 def parser(module: str, description: str) -> Parser:
     """The command line of ``python -m module``, which its docstring describes."""
     return Parser(prog=f"python -m {module}", description=description)
+
+
+def answer_early(name: str, command_line: Callable[[], Parser]) -> None:
+    """Answer --help and mistakes of the program ``name`` before its further imports.
+
+    A command that imports what takes a second, such as PyTorch, calls it in between with its
+    ``__name__``: in a module that is imported nothing happens.
+    """
+    if name == "__main__":
+        command(lambda: command_line().parse_args())()
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

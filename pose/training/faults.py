@@ -26,7 +26,7 @@ def less_memory(settings: Training) -> str:
     """What makes a training step fit."""
     return (
         f"set train.micro_batch below {settings.chunk_size} (with synchronised_batch_norm false),"
-        " then train.precision to fp16; pose.complexity --memory tells what fits"
+        " then train.precision to fp16; if it was in validation, lower test.inference_batch"
     )
 
 

@@ -6,7 +6,8 @@ for the whole of one), ``epoch`` as the logs count it, ``step`` (optimisation st
 start), ``loss`` (mean over the event), ``lr``, ``images_per_second`` and ``step_seconds`` of all
 processes together, ``data_wait_share`` (part of the time spent waiting for the loader), ``rss_mb``
 (this process and its loader workers, shared pages counted in each), ``gpu_memory_mb`` (most ever
-allocated; null without a GPU), ``time`` (seconds since 1970). An epoch also has the val scores,
+allocated; null without a GPU), ``skipped_steps`` (by fp16, in the event), ``time`` (seconds since
+1970). An interval also has ``loss_scale`` (fp16's at its end, else null), an epoch the val scores,
 ``seconds`` and ``validation_seconds``.
 """
 

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, validated, logged, and resumable anywhere to the bit."""
+"""The training loop: epochs of steps, validated, logged, and resumable, on a CPU to the bit."""
 
 from __future__ import annotations
 
@@ -182,6 +182,8 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         position, metric = self.position, dataset_of(self.experiment.dataset).metric
+        if position.infinite == position.step:
+            raise self._failure(f"no loss of epoch {self._number()} is finite; use fp32")
         self.monitor.begin_validation()
         distributed.share(self.model.buffers())
         metrics = self.validate(self.model)

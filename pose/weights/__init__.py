@@ -15,6 +15,7 @@ __all__ = [
     "load_published",
     "model_of",
     "open_published",
+    "problem",
     "read_published",
     "read_state_dict",
     "to_published",

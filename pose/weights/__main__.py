@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 from pose import weights
 from pose.support import cli
 from pose.support.errors import command
+from pose.support.files import write_file
 from pose.weights.download import cached_path
 
 
@@ -22,6 +26,9 @@ def main(argv: list[str] | None = None) -> None:
     converting.add_argument(
         "--output", required=True, type=cli.output_file(), metavar="FILE.safetensors"
     )
+    obtaining = actions.add_parser("obtain", help="fetch and load each, and list what fails")
+    obtaining.add_argument("names", nargs="+", metavar="NAME")
+    obtaining.add_argument("--output", required=True, type=cli.output_file(), metavar="FILE.csv")
     args = parser.parse_args(argv)
 
     if args.action == "list":
@@ -34,6 +41,15 @@ def main(argv: list[str] | None = None) -> None:
         names = fetchable if args.names == ["all"] else args.names
         for name in names:
             print(weights.fetch(name))
+    elif args.action == "obtain":
+        table = io.StringIO()
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(["name", "problem"])
+        for name in args.names:
+            problem = weights.problem(name)
+            rows.writerow([name, problem])
+            print(f"{name}: {problem or 'obtained'}", flush=True)
+        write_file(args.output, table.getvalue())
     else:
         weights.convert(args.name, args.output)
 

@@ -106,6 +106,15 @@ def convert(name: str, output: Path, cache: Path | None = None) -> None:
     write(output, *open_published(name, cache))
 
 
+def problem(name: str) -> str:
+    """Why a published checkpoint cannot be had or does not fit its model; empty if it does."""
+    try:
+        open_published(name)
+    except PoseError as error:
+        return str(error)
+    return ""
+
+
 def open_published(name: str, cache: Path | None = None) -> tuple[PoseModel, Experiment]:
     """The model of a published checkpoint, fetched if need be, and how it is evaluated.
 

@@ -7,10 +7,12 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from pose.config import Experiment, experiment
 from pose.config.model_sheet import model_sheet
-from pose.support.checksum import Published
+from pose.support.checksum import Published, digest
 from pose.support.errors import PoseError, nearest
 
 
@@ -37,6 +39,11 @@ class PublishedFile(Published):
     boxes: str
     overrides: str
 
+    def file_names(self) -> set[str]:
+        """How the file is called where it is published, and in the cache."""
+        where = self.by_hand or unquote(urlsplit(self.url).path)
+        return {PurePosixPath(where).name, f"{self.name}.pth"}
+
     def experiment(self) -> Experiment:
         """How a whole model's weights are evaluated: its own recipe, tested as released."""
         size = tuple(int(side) for side in self.input.split("x"))
@@ -51,11 +58,34 @@ def catalogue() -> dict[str, PublishedFile]:
         return {row["name"]: PublishedFile(**row) for row in csv.DictReader(file)}
 
 
+def whole_models() -> list[PublishedFile]:
+    """The files that hold a whole model, in the catalogue's order."""
+    return [file for file in catalogue().values() if file.input]
+
+
 def checkpoints() -> list[PublishedFile]:
     """The whole models of the paper's authors, in the catalogue's order."""
     families = {model: row["family"] for model, row in model_sheet().items()}
-    files = catalogue().values()
-    return [file for file in files if file.input and families.get(file.model) == "eeffpose"]
+    return [file for file in whole_models() if families.get(file.model) == "eeffpose"]
+
+
+def recognised(path: Path) -> PublishedFile | None:
+    """The published whole model that a file is, by its content or else by its own or our name.
+
+    None for another file. Raises PoseError where the name is of a file with another content.
+    """
+    known = [(*file.checksum.split(":"), file) for file in whole_models() if file.checksum]
+    with path.open("rb") as content:
+        found = {kind: digest(content, kind) for kind in {kind for kind, _, _ in known}}
+    for kind, expected, file in known:
+        if found[kind].startswith(expected):
+            return file
+    named = [file for file in whole_models() if path.name in file.file_names()]
+    if len(named) != 1:
+        return None
+    if problem := named[0].mismatch(path):
+        raise PoseError(f"{path} is not the published {named[0].name}: {problem}")
+    return named[0]
 
 
 def published_file(name: str) -> PublishedFile:

@@ -8,7 +8,7 @@ sys.path.insert(0, workflow.basedir)
 from pose.support.errors import PoseError
 from workflow import diagnosis, figures
 from workflow.plan import Plan, stop
-from workflow.released import Released
+from workflow.published import Published
 from workflow.settings import read, require_single_keys
 
 try:
@@ -17,7 +17,7 @@ try:
     plan = Plan(
         read(config, workflow.config_settings.config_args), several="runs" in config
     )
-    released = Released(plan.config, plan.results)
+    published = Published(plan.config, plan.results)
 except PoseError as error:
     stop(error)
 

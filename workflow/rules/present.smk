@@ -4,6 +4,7 @@
 rule table1:
     input:
         plan.files("metrics_{boxes}.json", plan.ablation()),
+        resamples="<results>/resamples.parquet",
         complexity="<results>/complexity.csv",
         models="config/models.tsv",
     output:
@@ -35,6 +36,7 @@ rule comparison:
     input:
         plan.compared_metrics,
         plan.submissions,
+        resamples="<results>/resamples.parquet",
         complexity="<results>/complexity.csv",
         models="config/models.tsv",
     output:

@@ -9,15 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from pose.config.datasets import DATASETS
-from pose.data.obtain.fetch import obtain
 from pose.data.obtain.sources import parts_of
 from pose.datasets import dataset_of
 from pose.support import cli
 from pose.support.errors import command
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
+def command_line() -> cli.Parser:
+    """The options."""
     parser = cli.parser("pose.data.obtain", __doc__)
     default_parts = {name: parts for name in DATASETS if (parts := dataset_of(name).parts)}
     parser.add_argument("dataset", choices=list(default_parts))
@@ -33,10 +32,20 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--connections", type=cli.whole(1, 1000), default=4, help="files at a time")
     parser.add_argument("--unpack", action="store_true", help="unpack the zip archives of images")
-    args = parser.parse_args(argv)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
+from pose.data.obtain.fetch import obtain
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = command_line().parse_args(argv)
 
     root = args.root or Path("data", args.dataset)
-    parts = args.parts or default_parts[args.dataset]
+    parts = args.parts or dataset_of(args.dataset).parts
     obtain(args.dataset, root, parts, args.connections, args.unpack)
     print(f"{root}: {', '.join(parts)} there; python -m pose.data.verify {args.dataset} checks it")
 
