@@ -20,7 +20,6 @@ import pandas as pd
 import pytest
 from forked import forked
 from result_folders import write_run
-from test_analysis import complexity as complexity  # a fixture
 from test_analysis import write_log, write_metrics
 
 ROOT = Path(__file__).parent.parent
@@ -92,7 +91,7 @@ def heavy_apart(names: list[str]) -> list:
 
 
 @pytest.fixture
-def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
+def files(request, data_root, tmp_path) -> SimpleNamespace:
     """Small inputs of all commands, and the folder ``out`` for what they write."""
     from test_complexity import counted
     from training_runs import small_experiment
@@ -130,10 +129,8 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         "data": data_root,
         "photo": samples.image_paths[0],
         "annotations": data_root / "annotations/person_keypoints_val2017.json",
-        "complexity": complexity,
         "measured": tmp_path / "measured.csv",
         "sheet": ROOT / "config/models.tsv",
-        "metrics": write_metrics(tmp_path, 8),
         "published": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
         "obtained": tmp_path / "obtained.csv",
         "run": run,
