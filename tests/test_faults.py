@@ -221,10 +221,10 @@ def test_a_training_that_goes_on_before_its_failure_says_so_until_it_has_passed(
     trainer._train_epoch()
     trainer._end_epoch()
     trainer.take_step.net = Infinite(trainer.model)
-    with pytest.raises(PoseError, match="loss is inf"):
+    with pytest.raises(PoseError, match="loss is nan"):
         trainer._train_epoch()
     tiny_trainer(data_root, tmp_path).run()
-    told = "this training has stopped before: loss is inf in epoch 0, step 0, learning rate 0.001"
+    told = "this training has stopped before: loss is nan in epoch 0, step 0, learning rate 0.001"
     assert told in capsys.readouterr().err
     tiny_trainer(data_root, tmp_path).run()
     assert "stopped before" not in capsys.readouterr().err

@@ -49,13 +49,14 @@ def require_fit(need: Need, settings: Training, chunk: int, card: float) -> None
     if settings.compile or need.of(chunk) <= card:  # compiled code keeps less
         return
     fitting = need.largest(settings.batch_size, card)
-    remedy = f"micro_batch {fitting} fits" if fitting else "no chunk fits"
-    cut = "the batch cannot be cut, as" if settings.synchronised_batch_norm else "as"
+    name, ways = "micro_batch", [f"set train.micro_batch to {fitting}"] if fitting else []
+    if settings.synchronised_batch_norm:
+        name, ways = "batch_size", [f"{way} with synchronised_batch_norm false" for way in ways]
+        ways.append("share the batch among more GPUs")
+    ways.append("set train.precision to fp16")
     raise PoseError(
-        f"train.batch_size {settings.batch_size}: {chunk} images at a time need"
-        f" {need.of(chunk) / 1e9:.0f} GB of the GPU's {card / 1e9:.0f} GB; {cut}"
-        f" train.synchronised_batch_norm is {str(settings.synchronised_batch_norm).lower()} and"
-        f" train.micro_batch {settings.micro_batch}: {remedy}, or set train.precision to fp16"
+        f"train.{name}: {chunk} images at a time need {need.of(chunk) / 1e9:.0f} GB of the GPU's"
+        f" {card / 1e9:.0f} GB; {', or '.join(ways)}"
     )
 
 
