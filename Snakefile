@@ -19,10 +19,11 @@ pathvars:
 
 
 wildcard_constraints:
-    run="[a-z0-9-]+",
+    run="|".join(plan.runs),
     seed="[0-9]+",
     boxes="gt|det",
     number="[234]",
+    grid="[67]",
 
 
 report: "workflow/report/workflow.rst"
@@ -32,6 +33,7 @@ rule all:
     default_target: True
     input:
         plan.targets(),
+        figures.targets(plan),
         diagnosis.targets(plan),
     localrule: True
 
@@ -42,6 +44,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/complexity.smk"
 include: "workflow/rules/present.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/figures.smk"
 include: "workflow/rules/diagnosis.smk"
 include: "workflow/rules/published.smk"
 

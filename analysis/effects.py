@@ -13,7 +13,7 @@ from typing import Any
 from analysis.options import truth_file
 from pose.config.model_sheet import FILE, Sheet, read_sheet
 from pose.support import cli
-from pose.support.errors import PoseError, command
+from pose.support.errors import command
 
 
 def command_line() -> cli.Parser:

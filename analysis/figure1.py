@@ -14,7 +14,7 @@ from pathlib import Path
 from analysis.options import PLACES
 from pose.config.model_sheet import FILE
 from pose.support import cli
-from pose.support.errors import command
+from pose.support.errors import PoseError, command
 
 
 def command_line() -> cli.Parser:
@@ -39,8 +39,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from analysis import reported, style
 from analysis.results import PCKH, load_results
 
-COLOURS = {"small": "#9db4c8", "large": "#56616c", "ours": style.RED}
-GROUPS = {"small": "small models", "large": "large models", "ours": "EffBase and EEffPose"}
+COLOURS = {"small": "#9db4c8", "large": "#56616c", "other": "#71808e", "ours": style.RED}
+GROUPS = {
+    **{"small": "small models", "large": "large models", "other": "other models"},
+    "ours": "EffBase and EEffPose",
+}
 MARKERS = {"256x192": "o", "384x288": "s", "256x256": "D", "384x384": "P"}
 OTHERS = "^v<>Xph*"  # of further inputs
 GOLD = "#f2a900"
@@ -65,7 +68,21 @@ NAMES = {
         "HRNet-W48": ABOVE,
         "SimpleBaseline (ResNet-152)": BELOW,
     },
-    "gmacs": {},
+    "gmacs": {
+        "DANet-72": ABOVE,
+        "LiteHRNet-30": BELOW,
+        "EffBase": LEFT,
+        "EEffPose-P0": LEFT,
+        "EEffPose-P2": ABOVE,
+        "HRNet-W32": LEFT,
+        "SimpleBaseline (ResNet-50)": BELOW,
+        "SimpleBaseline (ResNet-152)": BELOW,
+    },
+    MPII: {
+        **{"EEffPose-P0": LEFT, "EEffPose-P2": ABOVE, "HRNet-W32": BELOW},
+        **{"HRNet-W48": ABOVE, "EfficientPose IV": BELOW},
+    },
+    "today": dict.fromkeys(("EEffPose-P0", "EEffPose-P2"), (6, -9, "left")),
 }
 
 
@@ -73,23 +90,30 @@ def main_figure(results: pd.DataFrame) -> Figure:
     """The figure from the rows of :func:`analysis.results.load_results`."""
     runs = summarised(results)
     sets = {"COCO val2017": runs[:0], **dict(list(runs.groupby("val_set")))}
-    heights = [4.4, *[2.7] * (len(sets) - 1)]
-    figure, grid = plt.subplots(
-        *(len(sets), 2), figsize=(9.4, 1 + sum(heights)), squeeze=False, width_ratios=(1.35, 1),
-        height_ratios=heights, layout="constrained",
-    )  # fmt: skip
-    markers = _markers([*MARKERS, *runs["input"]])
-    for row, (name, own) in zip(grid, sets.items(), strict=True):
-        paper = with_costs(name)
-        for axes, cost in zip(row, AXES, strict=True):
-            if paper is not None:
-                draw_reported(axes, paper, cost, markers)
-            draw_measured(axes, own, cost, markers)
-            _cost_axis(axes, AXES[cost])
-            axes.set_ylabel(f"{PCKH if name == MPII else 'AP'} (%)")
-        row[0].set_title(name if paper is not None else f"Measured here alone: {name}")
-        row[1].set_title("")
-    figure.legend(handles=_handles(runs, markers), loc="outside lower center", ncols=4)
+    papers = {name: with_costs(name) for name in sets if name in TABLES}
+    sizes = [size for table in (runs, *papers.values()) for size in table["input"]]
+    markers = _markers(sizes)
+    rows, heights = [], []
+    for name in sets:  # what the paper has names for gets the whole width
+        pair = [f"{name}|{cost}" for cost in AXES]
+        rows += [[panel] * 2 for panel in pair] if name in papers else [pair]
+        heights += [3.3, 3.3] if name in papers else [2.4]
+    figure, panels = plt.subplot_mosaic(
+        rows, figsize=(7.2, 0.9 + sum(heights)), height_ratios=heights, layout="constrained"
+    )
+    for panel, axes in panels.items():
+        name, cost = panel.split("|")
+        if name in papers:
+            _gap_and_limits(axes, papers[name], cost)
+            draw_reported(axes, papers[name], cost, markers, NAMES[MPII if name == MPII else cost])
+        draw_measured(axes, sets[name], cost, markers)
+        _cost_axis(axes, AXES[cost])
+        axes.set_ylabel(f"{PCKH if name == MPII else 'AP'} (%)")
+        if cost == "params_m":
+            axes.set_title(name if name in papers else f"Measured here alone: {name}")
+    figure.legend(
+        handles=_handles(runs, papers.values(), markers), loc="outside lower center", ncols=3
+    )
     return figure
 
 
@@ -97,7 +121,7 @@ def summarised(results: pd.DataFrame) -> pd.DataFrame:
     """A row per val set, model, input and protocol: ``mean``, ``low`` and ``high`` over seeds.
 
     On a val set where any run has a detector's boxes, as the paper's comparison does, only such
-    rows count. ``params_m`` in millions.
+    rows count. ``params_m`` in millions. PoseError for a model whose cost was not counted.
     """
     runs = results[results["split"] == "val"].copy()
     runs["score"] = runs["AP"].fillna(runs[PCKH])
@@ -109,23 +133,26 @@ def summarised(results: pd.DataFrame) -> pd.DataFrame:
     runs["params_m"] = runs["params"].astype(float) / 1e6
     one = ["val_set", "model", "input", "protocol"]
     scores = runs.groupby(one)["score"].agg(mean="mean", low="min", high="max")
+    if len(unknown := runs.loc[runs["params"].isna(), "model"].unique()):
+        raise PoseError(
+            f"complexity.csv beside the runs: no row for {', '.join(unknown)};"
+            " rerun pose.complexity"
+        )
     about = runs.groupby(one)[["params_m", "gmacs", "order", "boxes"]].first()
     return about.join(scores).reset_index()
 
 
-def with_costs(val_set: str) -> pd.DataFrame | None:
-    """What the paper reports on a whole val set, with EffBase; None for what it has nothing on.
+def with_costs(val_set: str) -> pd.DataFrame:
+    """What the paper reports on one of the val sets in :data:`TABLES`, on COCO with EffBase.
 
     Parameters are the paper's, EffBase's and all multiply-adds are counted here.
     """
-    if val_set not in TABLES:
-        return None
     table = reported.comparison(TABLES[val_set])
     costs = reported.counted().rename(columns={"gmacs_fvcore": "gmacs"})
     if val_set == MPII:
         table = table.assign(name=table["method"], score=table[PCKH])
         ours = table["method"].str.startswith("EEffPose")
-        table["group"] = ours.map({True: "ours", False: "large"})
+        table["group"] = ours.map({True: "ours", False: "other"})
         costs = costs[costs["num_keypoints"] == 16]
     else:
         table["name"] = [_name(row) for row in table.itertuples()]
@@ -145,10 +172,10 @@ def _name(row) -> str:
     return row.backbone if own else f"{row.method} ({row.backbone})"
 
 
-def draw_reported(axes: Axes, table: pd.DataFrame, cost: str, markers: dict[str, str]) -> None:
-    """The paper's models, with the gap that it sets out to cross."""
-    if "small" in set(table["group"]):
-        axes.add_patch(_gap(table, cost))
+def draw_reported(
+    axes: Axes, table: pd.DataFrame, cost: str, markers: dict[str, str], places: dict[str, tuple]
+) -> None:
+    """The paper's models by their names; one at two inputs is joined by a line."""
     for name, sizes in table.dropna(subset=[cost]).groupby("name"):
         group, best = sizes["group"].iloc[0], sizes.loc[sizes["score"].idxmax()]
         axes.plot(sizes[cost], sizes["score"], color=COLOURS[group], lw=0.8)
@@ -157,7 +184,7 @@ def draw_reported(axes: Axes, table: pd.DataFrame, cost: str, markers: dict[str,
                 *(getattr(row, cost), row.score), marker=markers[row.input], color=COLOURS[group],
                 s=62 if group == "ours" else 36, edgecolor="white", lw=0.7, zorder=3,
             )  # fmt: skip
-        dx, dy, align = NAMES[cost].get(name, RIGHT)
+        dx, dy, align = places.get(name, RIGHT)
         axes.annotate(
             name, (best[cost], best["score"]), (dx, dy), textcoords="offset points",
             ha=align, va="center", fontsize=6.5,
@@ -166,14 +193,17 @@ def draw_reported(axes: Axes, table: pd.DataFrame, cost: str, markers: dict[str,
         )  # fmt: skip
 
 
-def _gap(table: pd.DataFrame, cost: str) -> Rectangle:
+def _gap_and_limits(axes: Axes, table: pd.DataFrame, cost: str) -> None:
     """What no earlier model reaches: more AP than any small one at a lower cost than the lightest
-    large one that has it, up to the best large one.
+    large one that has it, up to the best large one. The axis leaves room for names.
     """
+    axes.set(xscale="log", xlim=(table[cost].min() / 1.4, table[cost].max() * 2.2))
     small, large = (table[table["group"] == group] for group in ("small", "large"))
-    floor, top = small["score"].max(), large["score"].max()
-    lightest = large.loc[large["score"] > floor, cost].min()
-    return Rectangle((1e-3, floor), lightest - 1e-3, top - floor, color=style.PALE, lw=0, zorder=0)
+    if len(small):
+        floor, top = small["score"].max(), large["score"].max()
+        lightest = large.loc[large["score"] > floor, cost].min()
+        size = lightest - 1e-3, top - floor
+        axes.add_artist(Rectangle((1e-3, floor), *size, color=style.PALE, lw=0, zorder=0))
 
 
 def draw_measured(axes: Axes, runs: pd.DataFrame, cost: str, markers: dict[str, str]) -> None:
@@ -182,7 +212,8 @@ def draw_measured(axes: Axes, runs: pd.DataFrame, cost: str, markers: dict[str, 
         x = getattr(row, cost)
         axes.errorbar(
             *(x, row.mean), [[row.mean - row.low], [row.high - row.mean]], fmt=markers[row.input],
-            ms=11, color=GOLD, mec=style.INK, mew=0.7, ecolor=style.INK, elinewidth=1, zorder=4,
+            ms=9.5, alpha=0.9, color=GOLD, mec=style.INK, mew=0.7, ecolor=style.INK,
+            elinewidth=1, zorder=4,
         )  # fmt: skip
         name = row.model if pd.isna(row.order) else row.order
         inside = len(name) <= 2  # so short a name fits into its mark
@@ -201,17 +232,17 @@ def today_figure() -> Figure:
     """
     table = reported.since_2022().rename(columns={"ap": "score"})
     table["coco"] = table["extra_data"].str.startswith("none")
-    ours = with_costs("COCO val2017")
-    ours = ours[ours["group"] == "ours"]
-    markers = _markers([*MARKERS, *table["input"]])
-    figure, panels = plt.subplots(
-        1, 2, figsize=(9.4, 5.4), width_ratios=(1.35, 1), layout="constrained"
-    )
+    paper = with_costs("COCO val2017")
+    ours = paper[paper["group"] == "ours"]
+    markers = _markers(table["input"])
+    figure, panels = plt.subplots(2, 1, figsize=(7.2, 8.2), layout="constrained")
     for axes, (cost, label) in zip(panels, AXES.items(), strict=True):
         label = (
             label if cost == "params_m" else "GMACs, as each project counts; EEffPose's by fvcore"
         )
         known = table.dropna(subset=[cost])
+        _gap_and_limits(axes, paper, cost)
+        axes.set_xlim(known[cost].min() / 3.5, known[cost].max() * 1.5)
         for row in known.itertuples():
             axes.scatter(
                 *(getattr(row, cost), row.score), marker=markers[row.input], s=26, zorder=3,
@@ -219,25 +250,30 @@ def today_figure() -> Figure:
             )  # fmt: skip
         front = _front(pd.concat([known[known["coco"]], ours.assign(model=ours["name"])]), cost)
         axes.plot(front[cost], front["score"], color=style.BLUE, lw=1, drawstyle="steps-post")
-        for row in front.itertuples():
-            if row.model not in set(ours["name"]):
-                axes.annotate(
-                    row.model, (getattr(row, cost), row.score), (-3, 4), fontsize=6, ha="right",
-                    textcoords="offset points", color=style.BLUE,
-                )  # fmt: skip
-        draw_reported(axes, ours, cost, markers)
         _cost_axis(axes, label)
+        named = front[~front["model"].isin(ours["name"])]
+        places = named[[cost, "score", "model"]].itertuples(index=False, name=None)
+        style.name_points(
+            axes, [(*point, _short(name), style.BLUE) for *point, name in places], 0.036, -22,
+            fontsize=6.5, fontweight="normal", ha="right",
+        )  # fmt: skip
+        draw_reported(axes, ours, cost, markers, NAMES["today"])
         axes.set_ylabel("AP on COCO val2017, detector's boxes (%)")
     panels[0].set_title("Reported by the projects themselves since 2022")
     handles = [
         _mark(COLOURS["large"], "trained on COCO alone (backbones pretrained)"),
         Line2D([], [], ls="", marker="o", mfc="none", mec=COLOURS["large"], label="with more data"),
         _mark(style.RED, GROUPS["ours"] + ", as reported in 2022"),
+        Patch(color=style.PALE, label="the gap of 2022"),
         Line2D([], [], color=style.BLUE, label="front of what COCO alone gives"),
         *(_mark("none", f"input {size}", markers[size]) for size in dict.fromkeys(table["input"])),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("SimpleBaseline head ").removesuffix(" (mmpose)")
 
 
 def _front(table: pd.DataFrame, cost: str) -> pd.DataFrame:
@@ -251,13 +287,20 @@ def _markers(sizes: Iterable[str]) -> dict[str, str]:
     return MARKERS | {size: OTHERS[k % len(OTHERS)] for k, size in enumerate(further)}
 
 
-def _handles(runs: pd.DataFrame, markers: dict[str, str]) -> list[Line2D | Patch]:
-    handles = [_mark(COLOURS[group], f"{text}, as reported") for group, text in GROUPS.items()]
+def _handles(
+    runs: pd.DataFrame, papers: Iterable[pd.DataFrame], markers: dict[str, str]
+) -> list[Line2D | Patch]:
+    groups = {group for table in papers for group in table["group"]}
+    sizes = [size for table in (*papers, runs) for size in table["input"]]
+    handles = [
+        _mark(COLOURS[group], f"{text}, as reported")
+        for group, text in GROUPS.items()
+        if group in groups
+    ]
     handles.append(Patch(color=style.PALE, label="the gap to cross"))
     if len(runs):
         text = "measured here (number: ablation order)"
         handles.append(_mark(GOLD, text, edge=style.INK))
-    sizes = [*list(MARKERS)[:2], *runs["input"]]
     handles += [_mark("none", f"input {size}", markers[size]) for size in dict.fromkeys(sizes)]
     return handles
 
@@ -269,8 +312,10 @@ def _mark(colour: str, label: str, marker: str = "o", edge: str = "white") -> Li
 
 def _cost_axis(axes: Axes, label: str) -> None:
     axes.set(xscale="log", xlabel=label)
-    axes.margins(x=0.13, y=0.08)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.margins(x=0.13, y=0.1)
+    low, high = axes.get_xlim()
+    subs = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 

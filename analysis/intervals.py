@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from analysis.options import truth_file
 from pose.support import cli
@@ -55,6 +56,15 @@ def read_resamples(file: Path) -> pd.DataFrame:
     return frame
 
 
+def _choices(metrics: dict[str, Any]) -> tuple[float, float, bool]:
+    """How results were made of the raw predictions when they were scored."""
+    try:
+        kind = metrics["oks_nms_kind"]
+        return metrics["rescore_threshold"], metrics["oks_nms"], kind == "soft"
+    except KeyError as error:
+        raise PoseError(f"{metrics['file']}: lacks {error}; run pose.evaluate again") from None
+
+
 @command
 def main(arguments: list[str] | None = None) -> None:
     options = command_line().parse_args(arguments)
@@ -67,18 +77,14 @@ def main(arguments: list[str] | None = None) -> None:
             dataset, boxes = metrics["dataset"], metrics["boxes"]
             if dataset not in truths:
                 raise PoseError(f"{metrics['file']} is of {dataset}: give --truth {dataset}=FILE")
-            choices = [metrics.get(key) for key in ("rescore_threshold", "oks_nms")]
-            soft = metrics.get("oks_nms_kind") == "soft"
-            samples[folder.place["run"], metrics["seed"], boxes, folder.path] = read_sample(
-                folder.path / f"predictions_{boxes}.npz",
-                dataset_of(dataset).metric,
-                truths[dataset],
-                [*choices, soft],
-            )
+            metric, file = dataset_of(dataset).metric, folder.path / f"predictions_{boxes}.npz"
+            key = folder.place["run"], metrics["seed"], boxes, folder.path
+            choices = _choices(metrics) if metric == "AP" else ()
+            samples[key] = read_sample(file, metric, truths[dataset], choices)
     if not samples:
         raise PoseError("no scores in any of the places: evaluate at least one run")
-    columns = {}
     drawn = resampled(list(samples.values()), options.resamples)
+    columns, found = {}, {}
     for (key, sample), scores in zip(samples.items(), drawn, strict=True):
         *of_the_run, folder = key
         about = {"resamples": options.resamples, "draws_seed": SEED, "units": sample.units}
@@ -86,8 +92,10 @@ def main(arguments: list[str] | None = None) -> None:
         for name, column in zip(sample.metrics, unit * scores.T, strict=True):
             columns[json.dumps([*of_the_run, name])] = column
             about |= dict(zip((f"{name}_low", f"{name}_high"), interval(column), strict=True))
-        write_file(folder / f"intervals_{of_the_run[-1]}.json", json.dumps(about) + "\n")
+        found[folder / f"intervals_{of_the_run[-1]}.json"] = about
     write_file(options.output, pd.DataFrame(columns).to_parquet(index=False))
+    for file, about in found.items():
+        write_file(file, json.dumps(about) + "\n")
 
 
 if __name__ == "__main__":

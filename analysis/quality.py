@@ -41,6 +41,7 @@ CONTROLLED = ("model", "dataset", "input", "boxes")
 """What a score and its controls have in common."""
 CONTROLS = {"floor": ("floor", ""), "rounded": ("reference", "rounded")}
 CONTROLS |= {"unrounded": ("reference", "unrounded")}
+CODES = ("code_train", "code_infer", "code_evaluate", "kept_code")
 AUDITED = ("model", "seed", "boxes", "choice", "value", "metric", "score", "difference")
 SAME = 0.1  # points between the score of the best epoch and that of its weights
 Finding = tuple[str, str, str]
@@ -52,10 +53,15 @@ def read_scores(folders: Sequence[RunFolder]) -> pd.DataFrame:
 
     ``score`` is the main one; a run without scores has one row without ``boxes``.
     """
-    rows = [folder.place | row for folder in folders for row in folder.scores()]
+    rows = []
+    for folder in folders:
+        for row in folder.scores():
+            code = (row.get("made_from") or {}).get("code") or {}
+            rows.append(row | {f"code_{step}": told for step, told in code.items()} | folder.place)
     scores = pd.DataFrame(rows)
-    needed = ["boxes", "decode", "evaluator", "AP", PCKH]
+    needed = ["boxes", "decode", "evaluator", "AP", PCKH, *CODES]
     scores = scores.reindex(columns=[*dict.fromkeys([*scores, *needed])])
+    scores = scores.astype(dict.fromkeys(CODES, "string"))
     return scores.assign(score=scores[PCKH].where(scores["AP"].isna(), scores["AP"]))
 
 

@@ -325,42 +325,6 @@ def read_metrics(files: Iterable[Path], *keys: str) -> pd.DataFrame:
     return _percent_frame(pd.DataFrame(rows, columns=None if rows else METRIC_KEYS))
 
 
-def read_logs(files: Iterable[Path]) -> pd.DataFrame:
-    """A row per epoch of each ``<name>/<run>/seed<k>/training.jsonl``.
-
-    The lines give ``epoch``, ``lr`` and the val score, :func:`run_of` the run and its model.
-    Raises PoseError for another kind of path, and for a line that is not such an object.
-    """
-    rows = list(_lines(files, "epoch", "lr"))
-    for where, row in rows:
-        _require(row, () if PCKH in row else ("AP",), where)
-    return _percent_frame(pd.DataFrame([row for _, row in rows]))
-
-
-def read_performance(files: Iterable[Path]) -> pd.DataFrame:
-    """A row per line of each ``<name>/<run>/seed<k>/performance.jsonl``: loss and speed.
-
-    ``event`` is "steps" or "epoch". Raises PoseError as :func:`read_logs` does.
-    """
-    keys = ("event", "epoch", "loss", "images_per_second", "data_wait_share")
-    return pd.DataFrame([row for _, row in _lines(files, *keys)])
-
-
-def _lines(files: Iterable[Path], *required: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Place and content of every line of the logs, and the run that each is of."""
-    empty = True
-    for file in files:
-        run = run_of(file)
-        for number, line in enumerate(read_text(file).splitlines(), 1):
-            where = f"{file} line {number}"
-            row = _object(_parse(line, where), where)
-            _require(row, required, where)
-            empty = False
-            yield where, run | row
-    if empty:
-        raise PoseError("no epoch in any training log: train at least one model first")
-
-
 def score_of(frame: pd.DataFrame) -> str:
     """The main score's column: PCKh@0.5 where the frame has it, else AP."""
     return PCKH if PCKH in frame else "AP"
@@ -420,13 +384,6 @@ def _model_of(weights: Path) -> str | None:
             return json.loads(file.metadata()["about"])["experiment"]["model"]
     except (OSError, SafetensorError, TypeError, KeyError, ValueError):
         return None
-
-
-def _parse(line: str, where: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise PoseError(f"{where}: malformed JSON ({error}); train again or mend it") from None
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

@@ -88,11 +88,16 @@ def spread(positions: Sequence[float], gap: float) -> np.ndarray:
 
 
 def name_points(
-    axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float, offset: float
+    axes: Axes,
+    points: Sequence[tuple[float, float, str, str]],
+    gap: float,
+    offset: float,
+    **look: object,
 ) -> None:
-    """Write names right of points: (x, y, name, colour), not nearer than ``gap`` to each other.
+    """Write names beside points: (x, y, name, colour), not nearer than ``gap`` to each other.
 
-    ``gap`` is a fraction of the axes' height, ``offset`` is in points. The limits must be final.
+    ``gap`` is a fraction of the axes' height, ``offset`` to the right is in points, ``look`` the
+    text's. The limits must be final.
     """
     axes.set_ylim(axes.get_ylim())  # settles the limits, which matplotlib does lazily
     pixels = axes.transData.transform([(x, y) for x, y, _, _ in points])
@@ -105,7 +110,7 @@ def name_points(
             textcoords=("offset points", "axes fraction"),
             color=colour,
             va="center",
-            fontweight="bold",
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.5},
+            **{"fontweight": "bold"} | look,
         )

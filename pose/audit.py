@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from pose.support import cli
-from pose.support.device import device_name, select_device
+from pose.support.device import arithmetic, device_name, select_device
 from pose.support.errors import PoseError, command
 from pose.support.files import write_file
 from pose.support.progress import progress_bar
@@ -49,16 +49,14 @@ from pose.evaluation.flip_test import flip_average
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import to_records
 from pose.evaluation.score import SCORERS, APScorer
-from pose.infer import BATCH_SIZE
 from pose.models import create_model
 from pose.targets.heatmap import normalise
+from pose.training.faults import faults_in_one_line
 from pose.weights.about import read_about, require_fit
 from pose.weights.file import load_weights
 
 PROTOCOL = "protocol"
 SHIFTS = (0, 1, 2)
-OF_MAPS = ("flip", "flip_shift", "decode")
-"""Choices that decide the joints; the others only score them."""
 METRICS = {"AP": ("AP",), "PCKh@0.5": ("PCKh@0.5", "PCKh@0.1")}
 
 
@@ -92,6 +90,7 @@ def variants(test: Testing, is_ap: bool) -> list[Variant]:
     return found
 
 
+@arithmetic()
 @torch.inference_mode()
 def predict(
     model: nn.Module,
@@ -110,9 +109,9 @@ def predict(
     tests = {_reading(test): test for test in tests}
     parts: dict[tuple[Any, ...], list[Tensor]] = {reading: [] for reading in tests}
     dataset = PoseDataset(samples, experiment.input_size)
-    target = experiment.target
+    target, batch_size = experiment.target, experiment.test.inference_batch
     with progress_bar("audit", len(dataset)) as advance:
-        for batch in testing_loader(dataset, BATCH_SIZE, workers, device):
+        for batch in testing_loader(dataset, batch_size, workers, device):
             images = normalise(batch["image"].to(device, non_blocking=True), experiment.image)
             index = batch["index"].numpy()
             boxes = [
@@ -230,10 +229,11 @@ def main(argv: list[str] | None = None) -> None:
     load_weights(model, args.weights)
     model.to(device, memory_format=torch.channels_last)
     scorer = SCORERS[dataset.metric](dataset.read_truth(dataset.ground_truth(args.data_root)))
-    rows = {
-        boxes: list(audit(model, samples, experiment, scorer, device, args.workers))
-        for boxes, samples in sources.items()
-    }
+    with faults_in_one_line(f"set test.inference_batch below {experiment.test.inference_batch}"):
+        rows = {
+            boxes: list(audit(model, samples, experiment, scorer, device, args.workers))
+            for boxes, samples in sources.items()
+        }
     rows["gt"] += [
         there | {"choice": "boxes", "value": "det", "difference": there["score"] - here["score"]}
         for here, there in zip(rows["gt"], rows.get("det", []), strict=False)

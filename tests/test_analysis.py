@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from analysis import figure1, figure8, overlays, reported, style, training
 from analysis.ablation import line_styles, orders_of
-from analysis.results import describe, read_complexity, read_logs, read_metrics, read_performance
+from analysis.results import describe, load_curves, load_results, read_metrics
 from pose.config.model_sheet import FILE, read_sheet, switches
 from pose.data.samples import Samples
 from pose.datasets.coco import COCO
@@ -32,6 +32,14 @@ def write_metrics(folder: Path, order: int, seed: int = 0, boxes: str = "gt", **
     file = folder / f"{order}_{seed}_{boxes}.json"
     file.write_text(json.dumps(row | values))
     return file
+
+
+def write_result(folder: Path, order: int, seed: int = 0, boxes: str = "gt", **values) -> Path:
+    """The same as a run's file in ``folder/demo``."""
+    model = values.get("model", f"eeffpose-p0-order{order}")
+    run = folder / "demo" / f"{model}-{values.get('input', '64x48')}" / f"seed{seed}"
+    run.mkdir(parents=True, exist_ok=True)
+    return write_metrics(run, order, seed, boxes, **values).rename(run / f"metrics_{boxes}.json")
 
 
 @pytest.fixture
@@ -55,14 +63,16 @@ def write_log(folder: Path, order: int, seed: int = 0, **score) -> Path:
 
 
 def test_training_figure_draws_every_run(tmp_path):
-    files = []
     for order in (1, 8):
         file = write_log(tmp_path, order).with_name("performance.jsonl")
         line = {"event": "epoch", "loss": 0.1, "images_per_second": 9.0, "data_wait_share": 0.2}
         file.write_text("".join(json.dumps({"epoch": e} | line) + "\n" for e in (0, 1)))
-        files.append(file)
-    figure = training.training_figure(read_performance(files))
+    figure = training.training_figure(load_curves(tmp_path / "demo"), SHEET)
     assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2]
+    styles = line_styles(orders_of(SHEET))
+    assert [line.get_color() for line in figure.axes[0].lines] == [
+        styles[order]["color"] for order in "18"
+    ]
 
 
 def test_two_protocols_are_named_and_more_are_counted(tmp_path):
@@ -89,12 +99,13 @@ def test_a_malformed_log_line_is_named(tmp_path):
     file = write_log(tmp_path, 1)
     file.write_text(file.read_text() + '{"epoch": 1, "lr"')
     with pytest.raises(PoseError, match=r"training.jsonl line 4: malformed JSON"):
-        read_logs([file])
+        load_curves(tmp_path)
 
 
 def test_figure8_follows_the_papers_line_rule(tmp_path):
-    files = [write_log(tmp_path, order, AP=0.2, lr=1e-3 * order) for order in range(1, 9)]
-    figure = figure8.convergence_figure(read_logs(files), SHEET)
+    for order in range(1, 9):
+        write_log(tmp_path, order, AP=0.2, lr=1e-3 * order)
+    figure = figure8.convergence_figure(load_curves(tmp_path), SHEET)
     ap, lr = figure.axes
     assert lr.get_yscale() == "log"
     for axes in (ap, lr):
@@ -112,7 +123,7 @@ def test_figure8_draws_the_median_of_the_seeds_and_their_range(tmp_path):
     scores = {0: 0.1, 1: 0.2, 2: 0.6}
     files = [write_log(tmp_path, 8, seed, AP=score) for seed, score in scores.items()]
     files[2].write_text(files[2].read_text().splitlines()[0] + "\n")  # this one was interrupted
-    top, _ = figure8.convergence_figure(read_logs(files), SHEET).axes
+    top, _ = figure8.convergence_figure(load_curves(tmp_path), SHEET).axes
     (line,), (band,) = top.get_lines(), top.collections
     assert np.allclose(line.get_ydata(), [20, 15, 15])
     bounds = band.get_datalim(top.transData).extents
@@ -124,10 +135,10 @@ def test_figure8_draws_the_median_of_the_seeds_and_their_range(tmp_path):
 def test_figure8_draws_a_learning_rate_once_and_names_the_orders_that_share_it(tmp_path):
     same = [write_log(tmp_path, order) for order in (1, 2)]
     same[1].write_text("".join(f"{line}\n" for line in same[1].read_text().splitlines()[:2]))
-    _, rates = figure8.convergence_figure(read_logs(same), SHEET).axes
+    _, rates = figure8.convergence_figure(load_curves(tmp_path), SHEET).axes
     assert [line.get_label() for line in rates.get_lines()] == ["all"]
-    others = [*same, write_log(tmp_path, 8, AP=0.2, lr=5e-4)]
-    _, rates = figure8.convergence_figure(read_logs(others), SHEET).axes
+    write_log(tmp_path, 8, AP=0.2, lr=5e-4)
+    _, rates = figure8.convergence_figure(load_curves(tmp_path), SHEET).axes
     assert {line.get_label() for line in rates.get_lines()} == {"1, 2", "8"}
 
 
@@ -152,7 +163,8 @@ CROSS = "eeffpose-p0-cross eeffpose 12 meme cross meme - false protocol 4 activa
 
 def test_logs_of_a_model_that_the_sheet_lacks_are_refused_not_left_out(tmp_path):
     with pytest.raises(PoseError, match=r"eeffpose-p0-order9, which is not in config/models\.tsv"):
-        figure8.convergence_figure(read_logs([write_log(tmp_path, 9)]), SHEET)
+        write_log(tmp_path, 9)
+        figure8.convergence_figure(load_curves(tmp_path), SHEET)
 
 
 def test_every_order_has_a_line_style_of_its_own_and_the_eight_keep_theirs(tmp_path):
@@ -174,25 +186,26 @@ def test_figures_show_a_further_order_beside_the_eight(tmp_path, complexity):
     sheet = read_sheet(sheet_with(tmp_path, CROSS))
     file = write_log(tmp_path, 12)
     file.parent.parent.rename(file.parents[2] / "eeffpose-p0-cross")
-    logs = [write_log(tmp_path, 8), file.parents[2] / "eeffpose-p0-cross/seed0/training.jsonl"]
-    figure = figure8.convergence_figure(read_logs(logs), sheet)
+    write_log(tmp_path, 8)
+    figure = figure8.convergence_figure(load_curves(tmp_path), sheet)
     (legend,) = figure.legends
     shown = [text.get_text() for text in legend.get_texts()]
     assert shown == ["8: backbone + neck + head", "12: backbone + cross neck + head"]
 
     complexity.write_text(complexity.read_text() + "eeffpose-p0-cross,256x192,17,5000000,3.0\n")
-    metrics = read_metrics([write_metrics(tmp_path, 8, model="eeffpose-p0-cross")])
-    figure = figure1.ap_against_params(metrics, read_complexity(complexity), sheet)
+    write_result(tmp_path, 8, model="eeffpose-p0-cross")
+    figure = figure1.main_figure(load_results(tmp_path, models=tmp_path / "models.tsv"))
     assert "12" in [text.get_text() for text in figure.axes[-1].texts]
 
 
 def test_a_log_is_of_the_model_that_the_weights_beside_it_name(tmp_path):
     file = write_log(tmp_path, 3)
-    about = {"experiment": {"model": "eeffpose-p0-order7"}}
+    told = {"dataset": "coco", "protocol": "released", "seed": 0, "input_size": [256, 192]}
+    about = {"experiment": {"model": "eeffpose-p0-order7"} | told}
     arrays = {"a": np.zeros(1, np.float32)}
     save_file(arrays, file.with_name("weights.safetensors"), {"about": json.dumps(about)})
-    assert set(read_logs([file])["model"]) == {"eeffpose-p0-order7"}
-    assert set(read_logs([write_log(tmp_path, 4)])["model"]) == {"eeffpose-p0-order4"}
+    write_log(tmp_path, 4)
+    assert set(load_curves(tmp_path)["model"]) == {"eeffpose-p0-order7", "eeffpose-p0-order4"}
 
 
 def test_the_sheet_says_of_the_papers_orders_what_the_paper_says():
@@ -233,32 +246,88 @@ def test_tables_and_figures_need_neither_torch_nor_the_models():
     assert done.returncode == 0, done.stderr
 
 
-def test_figure1_has_every_row_of_table_2_and_ours_in_another_panel(tmp_path, complexity):
-    metrics = [write_metrics(tmp_path, 8), write_metrics(tmp_path, 1, dataset="coco")]
-    figure = figure1.ap_against_params(read_metrics(metrics), read_complexity(complexity), SHEET)
-    main, measured = figure.axes
-    drawn = {tuple(offset) for dots in main.collections for offset in dots.get_offsets()}
+def marks(axes) -> set[tuple[float, float]]:
+    """Where the reported models are drawn."""
+    dots = (offset for dots in axes.collections for offset in dots.get_offsets())
+    return {tuple(offset) for offset in dots}
+
+
+def test_figure1_has_every_row_of_table_2_and_effbase_and_ours_in_other_panels(
+    tmp_path, complexity
+):
+    write_result(tmp_path, 8)
+    write_result(tmp_path, 1, dataset="coco")
+    results = load_results(tmp_path)
+    params, gmacs, *others = figure1.main_figure(results).axes
     table = reported.coco_val()
-    assert drawn == set(zip(table["params_m"], table["AP"], strict=True))
-    stars = measured.get_lines()[0]
-    assert list(stars.get_xdata()) == [3.797279, 9.004292]
-    assert list(stars.get_ydata()) == [25.0, 25.0]
+    reported_marks = set(zip(table["params_m"], table["AP"], strict=True))
+    assert marks(params) == reported_marks | {(3.797279, 67.8)}
+    assert len(marks(gmacs)) == len(table) + 1
+    assert {axes.get_title(loc="left") for axes in others if axes.get_title(loc="left")} == {
+        "Measured here alone: synthetic (4 synthetic images)",
+        "Measured here alone: coco (4 of 5000 images)",
+    }
+    drawn = [tuple(axes.get_lines()[0].get_xydata()[0]) for axes in others]
+    assert sorted(drawn) == [(3.797279, 25.0), (4.0, 25.0), (4.0, 25.0), (9.004292, 25.0)]
 
 
 def test_figure1_draws_ours_among_the_reported_only_on_the_whole_of_coco_val(tmp_path, complexity):
     def panels(**values) -> int:
-        metrics = read_metrics([write_metrics(tmp_path, 8, **values)])
-        return len(figure1.ap_against_params(metrics, read_complexity(complexity), SHEET).axes)
+        write_result(tmp_path, 8, **values)
+        return len(figure1.main_figure(load_results(tmp_path)).axes)
 
-    assert panels(dataset="coco", images=5000) == 1
-    assert panels(dataset="coco", images=4) == 2
-    assert panels(dataset="synthetic", images=5000) == 2
+    assert panels(dataset="coco", images=5000) == 2
+    assert panels(dataset="coco", images=4) == 4
+    assert panels(dataset="synthetic", images=5000) == 4
+
+
+def test_figure1_has_a_mark_of_its_own_for_each_input_and_a_bar_over_the_seeds(
+    tmp_path, complexity
+):
+    whole = {"dataset": "coco", "images": 5000}
+    for seed, score in enumerate((0.70, 0.71, 0.75)):
+        write_result(tmp_path, 8, seed, AP=score, input="256x192", **whole)
+    write_result(tmp_path, 8, AP=0.77, input="384x288", **whole)
+    rows = figure1.summarised(load_results(tmp_path)).set_index("input")
+    assert list(rows.index) == ["256x192", "384x288"]
+    assert np.allclose(rows.loc["256x192", ["mean", "low", "high"]].astype(float), [72, 70, 75])
+    params, _ = figure1.main_figure(load_results(tmp_path)).axes
+    bars = [container.lines[0] for container in params.containers]
+    assert [line.get_marker() for line in bars] == ["o", "s"]
+
+
+def test_a_run_whose_cost_was_not_counted_is_named_in_figure1(tmp_path):
+    write_result(tmp_path, 8)
+    with pytest.raises(PoseError, match=r"no row for eeffpose-p0-order8; rerun pose\.complexity"):
+        figure1.main_figure(load_results(tmp_path))
+
+
+def test_coco_and_mpii_never_share_a_panel(tmp_path, complexity):
+    complexity.write_text(complexity.read_text() + "eeffpose-p0-order8,256x256,16,9007094,6.66\n")
+    write_result(tmp_path, 8, dataset="coco", images=5000, input="256x192")
+    joints = {"PCKh@0.5": 90.4, "persons": 2958, "dataset": "mpii", "input": "256x256"}
+    file = write_result(tmp_path, 8, **joints)
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps({key: told[key] for key in told if key not in ("AP", "images")}))
+    panels = figure1.main_figure(load_results(tmp_path)).axes
+    assert [axes.get_ylabel() for axes in panels] == ["AP (%)"] * 2 + ["PCKh@0.5 (%)"] * 2
+    table = reported.mpii_val()
+    assert marks(panels[2]) == set(zip(table["params_m"], table["PCKh50"], strict=True))
+
+
+def test_figure1_today_shows_every_reported_model_whose_cost_is_known():
+    table = reported.since_2022()
+    assert table["source"].str.contains("@").all()
+    params, gmacs = figure1.today_figure().axes
+    for axes, cost in ((params, "params_m"), (gmacs, "gmacs")):
+        known = table.dropna(subset=[cost])
+        assert set(zip(known[cost], known["ap"], strict=True)) <= marks(axes)
 
 
 def test_figures_are_the_same_bytes_again(tmp_path):
-    logs = [write_log(tmp_path, 8)]
+    write_log(tmp_path, 8)
     for name in ("a", "b"):
-        figure8.main(["--logs", *map(str, logs), "--output-dir", str(tmp_path / name)])
+        figure8.main([str(tmp_path / "demo"), "--output-dir", str(tmp_path / name)])
     for file in ("figure8.svg", "figure8.png", "figure8.pdf"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
@@ -268,7 +337,7 @@ def test_spread_keeps_the_gap_and_moves_as_little_as_it_can():
     assert np.allclose(style.spread([1.0, 1.0], 0.1), [0.9, 1.0])
 
 
-def test_overlays_show_persons_from_best_to_worst():
+def test_overlays_show_the_easy_the_typical_and_the_worst_and_name_their_images():
     n, k = 40, len(COCO)
     joints = np.random.default_rng(0).uniform(0, 100, (n, k, 2)).astype(np.float32)
     ones, ids = np.ones(n, np.float32), np.arange(n)
@@ -280,9 +349,13 @@ def test_overlays_show_persons_from_best_to_worst():
     points[..., 0] += error[:, None]
     predictions = Predictions(ids, ids, points, ones, truth.areas, boxes, boxes)
     chosen = overlays.choose(truth, predictions)
-    errors = [100 * value for _, _, value in chosen]  # the box's size is 100 pixels
-    assert len(chosen) == 12 and np.all(np.diff(errors) > 0)
-    assert errors[0] == pytest.approx(0, abs=1e-4) and errors[-1] == pytest.approx(n - 1, abs=1e-4)
+    errors = {kind: [100 * one.error for one in persons] for kind, persons in chosen.items()}
+    assert np.allclose(errors["easy"], range(6), atol=1e-4)  # the box's size is 100 pixels
+    assert np.allclose(errors["typical"], range(17, 23), atol=1e-4)
+    assert np.allclose(errors["worst"], range(34, 40), atol=1e-4)
+    text = overlays.caption(truth, chosen, "order 8")
+    assert text.startswith("order 8. Rows: the persons with the least error")
+    assert f"Worst: images {ids[chosen['worst'][0].own]} (person" in text
 
     detected = Predictions(ids, ids * 0 - 1, points, ones, truth.areas, boxes, boxes)
     with pytest.raises(PoseError, match="predictions_gt"):

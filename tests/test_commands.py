@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from forked import forked
 from result_folders import write_run
@@ -37,12 +39,16 @@ def commands() -> dict[str, str]:
 
 COMMANDS = commands()
 ARGUMENTS = {
+    "analysis.claims": "{runs} --resamples {resamples} --output-dir {out}",
     "analysis.compare": "--annotations {annotations} --results {predictions} --resamples 20",
     "analysis.comparison": "1 {run} --models {sheet} --output-dir {out}",
     "analysis.complexity_table": "--complexity {measured} --models {sheet} --output-dir {out}",
+    "analysis.effects": "{runs} --resamples {resamples} --output-dir {out} --figures {out}",
     "analysis.errors": "--annotations {annotations} --results {predictions} --output-dir {out}",
     "analysis.figure1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
     "analysis.figure8": "--logs {log} --output-dir {out}",
+    "analysis.intervals": "{run} --truth synthetic={annotations} --resamples 5"
+    " --output {out}/resamples.parquet",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
     "analysis.published": "eeffpose-p0-order1@coco --metrics {published} --obtained {obtained}"
@@ -110,6 +116,11 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         centers=samples.centers,
         scales=samples.scales,
     ).save(predictions)
+    scored = {"rescore_threshold": 0.2, "oks_nms": 0.99, "oks_nms_kind": "hard"}
+    run = write_run(tmp_path / "results", training=False, **scored)
+    shutil.copy(predictions, run)
+    resamples = tmp_path / "resamples.parquet"
+    pd.DataFrame({'["run", 0, "gt", "AP"]': [50.0]}).to_parquet(resamples)
     files = {
         "experiment": experiment.model_dump_json(),
         "data": data_root,
@@ -121,8 +132,9 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         "metrics": write_metrics(tmp_path, 8),
         "published": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
         "obtained": tmp_path / "obtained.csv",
-        "run": write_run(tmp_path / "results", training=False),
+        "run": run,
         "runs": log.parent,
+        "resamples": resamples,
         "log": log,
         "performance": log.with_name("performance.jsonl"),
         "predictions": predictions,

@@ -53,7 +53,8 @@ def test_where_all_is_well_nothing_is_said(tmp_path, capsys):
     assert found(tmp_path) == []
     main([str(tmp_path), "--output-dir", str(tmp_path / "tables")])
     assert "nothing asks for a look" in capsys.readouterr().out
-    assert len(list((tmp_path / "tables").iterdir())) == 9
+    written = {file.name for file in (tmp_path / "tables").iterdir()}
+    assert {"quality.html", "controls.csv", "controls.md", "audit.html"} <= written
 
 
 def test_a_score_stands_beside_the_controls_of_its_boxes_and_decoding(tmp_path):

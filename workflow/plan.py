@@ -27,9 +27,9 @@ from workflow.runs import UNKNOWN, Run, scoring, suppression
 from workflow.scripts.launch import devices
 from workflow.settings import Config
 
-TABLE, FIGURE = ("csv", "md", "html", "tex"), ("svg", "png")
-OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "training_figure", "errors", "quality"}
-OF_ALL_RUNS |= {"intervals", "effects", "claims"}
+TABLE, FIGURE = ("csv", "md", "html", "tex"), ("svg", "png", "pdf")
+OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "figure9", "training_figure"}
+OF_ALL_RUNS |= {"errors", "quality", "intervals", "effects", "claims"}
 """Rules that can be asked for by name and stand on every training."""
 OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
 """Targets that need no data yet."""
@@ -104,10 +104,12 @@ class Plan:
         return [str(Path(file).parent) for file in self.files("weights.safetensors", runs)]
 
     def targets(self) -> list[str]:
-        """Every file that results/README.md promises, so that each is made again when missing."""
-        ablation, first = self.ablation(), next(iter(self.runs))
+        """Every file but the figures that results/README.md promises.
+
+        Each is made again when it is missing.
+        """
+        ablation = self.ablation()
         tables = [*([1] if ablation else []), *self.comparisons()]
-        figures = ["figure1", *(["figure8", "effects"] if ablation else []), "training"]
         found = ["claims", *(["effects", "effects_by_group"] if ablation else [])]
         of_runs = ["weights.safetensors", "training.jsonl", "performance.jsonl"]
         of_boxes = ["predictions_{boxes}.npz", "metrics_{boxes}.json", "persons_{boxes}.parquet"]
@@ -115,25 +117,22 @@ class Plan:
         return [
             *(f"{self.results}/tables/table{n}.{kind}" for n in tables for kind in TABLE),
             *(f"{self.results}/tables/{name}.{kind}" for name in found for kind in TABLE),
-            *(f"{self.results}/figures/{name}.{kind}" for name in figures for kind in FIGURE),
-            f"{self.results}/figures/samples_{first}.png",
-            *(f"{self.results}/figures/overlays_{run}.png" for run in self.runs),
             *(f"{self.results}/{name}" for name in ("complexity.csv", "resamples.parquet")),
             *(file for name in (*of_runs, *of_boxes) for file in self.files(name)),
             *self.submissions(),
         ]
 
     def data_files(self, *splits: str) -> Callable[[Any], list[Path]]:
-        """An input function: the files whose change matters; images are not listed one by one."""
+        """An input function: :meth:`data_of` the wildcard's run."""
+        return lambda wildcards: self.data_of(wildcards.run, *splits)
 
-        def files(wildcards: Any) -> list[Path]:
-            run = self.runs[wildcards.run]
-            if run.dataset.is_rendered:
-                return [self._receipt]
-            paths = [run.dataset.annotations(run.root, split) for split in splits]
-            return [path for path in paths if path.exists()]
-
-        return files
+    def data_of(self, name: str, *splits: str) -> list[Path]:
+        """The files of a run's data whose change matters; images are not listed one by one."""
+        run = self.runs[name]
+        if run.dataset.is_rendered:
+            return [self._receipt]
+        paths = [run.dataset.annotations(run.root, split) for split in splits]
+        return [path for path in paths if path.exists()]
 
     @property
     def _receipt(self) -> Path:

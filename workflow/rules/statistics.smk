@@ -50,6 +50,7 @@ rule effects:
             labels={"table": "effects", "shows": "by keypoint and kind of person"},
         ),
         png="<results>/figures/effects.png",
+        pdf="<results>/figures/effects.pdf",
         svg=report(
             "<results>/figures/effects.svg",
             caption="../report/effects.rst",
