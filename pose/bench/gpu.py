@@ -18,12 +18,14 @@ from statistics import median
 
 import torch
 
-from pose.bench import loading
 from pose.bench.device import bandwidth, seconds
 from pose.bench.measure import Row, Settings, absent, as_it_comes, compare, interleave
 from pose.config import Experiment, experiment
 from pose.data.dataset import PoseDataset
 from pose.data.loader import EpochBatches, training_loader
+from pose.data.samples import open_split
+from pose.data.synthetic.render import write_dataset
+from pose.data.synthetic.rendered import SyntheticSettings
 from pose.datasets import dataset_of
 from pose.evaluation.flip_test import flip_average
 from pose.models import create_model
@@ -207,21 +209,26 @@ class Bench:
 
     def loading_and_all(self, model: str, images: int) -> list[Row]:
         """Samples a second from JPEG files, and of trainings that are fed by them."""
-        batches, rows = (2, 20)[not self.settings.quick], []
+        batches, rows = 2 if self.settings.quick else 40, []
         with tempfile.TemporaryDirectory() as folder:
-            samples, source = loading.open_samples(self.settings, Path(folder))
+            people = SyntheticSettings(train_images=4 if self.settings.quick else 200, val_images=1)
+            write_dataset(Path(folder, "data"), people)
+            samples = open_split("synthetic", Path(folder, "data"), "train", self.size)
             chosen = PRECISIONS[RELEASED].settings(model, self.size, images)
             dataset = PoseDataset(samples, self.size, chosen.augmentation)
             ways = {RELEASED: PRECISIONS[RELEASED], OURS: OTHERS[OURS]}
             for workers in (1,) if self.settings.quick else WORKERS:
-                feed = partial(self._batches, dataset, images, workers, batches)
+                order = EpochBatches(len(dataset), images, 0)
+                loader = training_loader(dataset, order, workers, self.device)
+                feed = partial(_batches, loader, batches)
                 runs = {"loader": lambda feed=feed: [None for _ in feed()]}
                 if workers == 8 or self.settings.quick:
                     for name, way in ways.items():
-                        runs[name] = partial(self._fed, feed, way, chosen, images)
+                        step = self.step(way, model, images)
+                        runs[name] = partial(self._fed, feed, way, step.args[0])
                 times = interleave(runs, self.settings.repeats)
                 rate = lambda s: batches * images / s  # noqa: E731
-                title = f"{source}, {{}}, {workers} workers"
+                title = f"rendered people, {{}}, {workers} workers"
                 only = {"loader": times.pop("loader")}
                 rows += compare(title.format("loader"), only, "images/s", rate, "loader")
                 if times:
@@ -230,18 +237,9 @@ class Bench:
                     rows += compare(title, times, "images/s", rate, RELEASED, aims, limit)
         return rows
 
-    def _batches(self, dataset: PoseDataset, images: int, workers: int, batches: int) -> Iterable:
-        order = EpochBatches(len(dataset), images, 0)
-        while batches > 0:
-            loader = training_loader(dataset, order, workers, self.device)
-            for batch in itertools.islice(loader, batches):
-                batches -= 1
-                yield batch
-
-    def _fed(self, feed: Callable[[], Iterable], way: Way, chosen: Experiment, images: int) -> None:
-        run = self.step(way, chosen.model, images)
+    def _fed(self, feed: Callable[[], Iterable], way: Way, take: Stepper) -> None:
         for batch in feed():
-            self.take(run.args[0], way, batch)
+            self.take(take, way, batch)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
@@ -258,6 +256,12 @@ class Bench:
         name = f"the paper's orders on COCO, chunks of {images}"
         times = {name: [total] for name, total in totals.items()}
         return compare(name, times, "h", lambda s: s / 3600, RELEASED)
+
+
+def _batches(loader: Iterable, count: int) -> Iterable:
+    """``count`` batches, of as many epochs as it takes; the loader's processes live on."""
+    epochs = itertools.chain.from_iterable(itertools.repeat(loader))
+    return itertools.islice(epochs, count)
 
 
 def several_steps(
