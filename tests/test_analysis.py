@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from analysis import figure1, figure8, overlays, reported, style, training
 from analysis.ablation import line_styles, orders_of
-from analysis.results import describe, load_curves, load_results, read_metrics
+from analysis.results import load_curves, load_results
 from pose.config.model_sheet import FILE, read_sheet, switches
 from pose.data.samples import Samples
 from pose.datasets.coco import COCO
@@ -74,26 +74,6 @@ def test_training_figure_draws_every_run(tmp_path):
     assert [line.get_color() for line in figure.axes[0].lines] == [
         styles[order]["color"] for order in "18"
     ]
-
-
-def test_two_protocols_are_named_and_more_are_counted(tmp_path):
-    protocols = ("released", "paper", "controlled")
-    files = [write_metrics(tmp_path, k, protocol=name) for k, name in enumerate(protocols, 1)]
-    where = "synthetic (4 val images), 64x48, "
-    two = f"{where}protocol released; {where}protocol paper"
-    assert describe(read_metrics(files[:2])) == two
-    assert describe(read_metrics(files)) == f"{where}3 protocols (named in the tables)"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [("{", "not valid JSON"), ("[]", "JSON object"), ('{"model": "x"}', "lacks seed")],
-)
-def test_a_malformed_metrics_file_is_named(tmp_path, content, message):
-    file = tmp_path / "metrics_gt.json"
-    file.write_text(content)
-    with pytest.raises(PoseError, match=rf"{file}.*{message}"):
-        read_metrics([file])
 
 
 def test_a_malformed_log_line_is_named(tmp_path):

@@ -163,7 +163,16 @@ def test_arguments_with_odd_characters_stay_single_words():
     words = current.scoring(SimpleNamespace(run=RUN, seed="0", boxes="det"))
     assert f"{odd}/annotations/person_keypoints_val2017.json" in words
     assert shlex.split(shlex.join(words)) == words
-    assert current.detections(SimpleNamespace(run=RUN, boxes="det"))[1].startswith(f"{odd}/")
+    boxes = current.both_boxes(SimpleNamespace(run=RUN), "gt.npz")
+    assert boxes[1].startswith(f"{odd}/") and boxes[2:] == ["--gt-output", "gt.npz"]
+
+
+def test_a_run_is_predicted_by_one_job_with_as_many_sources_of_boxes_as_it_has():
+    paper = Plan(read(config("paper")), several=True)
+    both, single = paper.pattern("gt", "det").split("|"), paper.pattern("gt").split("|")
+    assert sorted(both + single) == sorted(paper.runs)
+    assert all(name.startswith("coco") for name in both)
+    assert plan("config").pattern("gt") == "(?!)"
 
 
 def test_every_file_that_the_readme_of_results_promises_is_a_target():
