@@ -10,15 +10,32 @@ import re
 from io import StringIO
 from pathlib import Path
 
-import pandas as pd
-
-from analysis import tables
-from analysis.results import load_results
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import read_text
 
 FOLDER = Path(__file__).parents[1] / "results" / "measured"
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.measured", __doc__)
+    parser.add_argument(
+        "places", type=Path, nargs="+",
+        help="folders of results or of single runs, configs, CSV files of pose.bench",
+    )  # fmt: skip
+    parser.add_argument("--command", required=True, help="what makes these numbers again")
+    parser.add_argument("--output-dir", type=cli.output_folder, default=FOLDER)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
+import pandas as pd
+
+from analysis import tables
+from analysis.results import load_results
+
 RUN = ["model", "input", "val_set", "boxes", "protocol", "seed", "checkpoint"]
 """What tells the rows of a file apart."""
 LEFT_OUT = ["name", "run", "label", "split", "val_share", "folder", "code_infer", "code_evaluate"]
@@ -74,14 +91,7 @@ def _slug(text: str) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.measured", __doc__)
-    parser.add_argument(
-        "places", type=Path, nargs="+",
-        help="folders of results or of single runs, configs, CSV files of pose.bench",
-    )  # fmt: skip
-    parser.add_argument("--command", required=True, help="what makes these numbers again")
-    parser.add_argument("--output-dir", type=cli.output_folder, default=FOLDER)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     found: dict[str, pd.DataFrame] = {}
     if places := [place for place in options.places if place.suffix != ".csv"]:

@@ -9,21 +9,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+TITLES = {"published": "Published checkpoints", "released": "The authors' checkpoints"}
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.published", __doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", help="the rows, of pose.weights list")
+    parser.add_argument("--metrics", type=Path, nargs="*", default=[], help="metrics_*.json")
+    parser.add_argument("--obtained", type=Path, required=True, help="of pose.weights obtain")
+    parser.add_argument("--table", choices=TITLES, default="published", help="how it is called")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 
 from analysis import reported, tables
 from analysis.code_mix import mixed_code
-from analysis.results import PCKH, read_metrics, val_set
+from analysis.results import PCKH, load_results
 from pose.config.model_sheet import ablation, model_sheet
-from pose.support import cli
-from pose.support.errors import PoseError, command
 from pose.weights.published import published_file
 
 # Score -> the boxes with which it is recomputed; MPII's are part of the data set.
 BOTH = ("gt", "det")
 SCORES = {"AP": BOTH, "AR": BOTH, PCKH: ("gt",), "PCKh@0.1": ("gt",), "PCKh@0.11": ("gt",)}
 MAIN = {"coco": "AP", "mpii": PCKH}
-TITLES = {"published": "Published checkpoints", "released": "The authors' checkpoints"}
 
 
 def published_table(
@@ -31,7 +47,7 @@ def published_table(
 ) -> pd.DataFrame:
     """The table with a row for each of ``names``; NaN where nothing applies or was run.
 
-    ``problems``: why a checkpoint could not be had. Raises PoseError for metrics of an unknown
+    ``problems``: why a checkpoint could not be had. Raises PoseError for results of an unknown
     checkpoint, and for two of the same kind.
     """
     ours = {boxes: _measured(names, metrics, boxes) for boxes in ("gt", "det")}
@@ -48,7 +64,7 @@ def published_table(
         table[f"persons, {boxes} boxes"] = frame["persons"].astype("Int64")
     either = ours["gt"].combine_first(ours["det"])
     table["images"] = either["images"].astype("Int64")
-    table["val set"] = either.apply(_val_set, axis="columns")
+    table["val set"] = either["val_set"].fillna(tables.NOT_RUN)
     table[["protocol", "evaluator"]] = either[["protocol", "evaluator"]]
     table["reason"] = [
         "; ".join(_reasons(name, ours["det"]["AP"].notna()[name], table["val set"][name], problems))
@@ -58,14 +74,13 @@ def published_table(
 
 
 def _measured(names: list[str], metrics: pd.DataFrame, boxes: str) -> pd.DataFrame:
-    """The metrics of one kind of boxes, with a row for every checkpoint."""
-    ours = metrics.assign(checkpoint=metrics.get("checkpoint"))  # without a file, without columns
-    ours = ours[ours["boxes"] == boxes].set_index("checkpoint")
+    """The results in one kind of boxes, with a row for every checkpoint."""
+    ours = metrics[metrics["boxes"] == boxes].set_index("checkpoint")
     for name in ours.index:
         published_file(name)
     for name in ours.index[ours.index.duplicated()]:
-        raise PoseError(f"two metrics files for {name}, {boxes} boxes")
-    columns = ["dataset", *SCORES, "persons", "images", "protocol", "evaluator"]
+        raise PoseError(f"two results for {name}, {boxes} boxes")
+    columns = ["val_set", *SCORES, "persons", "images", "protocol", "evaluator"]
     return ours.reindex(index=names, columns=columns)
 
 
@@ -114,18 +129,12 @@ def _reasons(name: str, has_det: bool, measured_on: str, problems: dict[str, str
         yield "what its table calls Mean@0.1 is PCKh@0.11"
 
 
-def _val_set(row: pd.Series) -> str:
-    return tables.NOT_RUN if pd.isna(row["dataset"]) else val_set(row)
-
-
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as text: one decimal, differences with their sign."""
+    """The table as text: one decimal, differences with their sign.
+
+    "not run" where a score is published and nothing was recomputed.
+    """
     shown = table.apply(lambda column: column.map(lambda value: _text(value, column.name)))
-    return _mark_not_run(table, shown)
-
-
-def _mark_not_run(table: pd.DataFrame, shown: pd.DataFrame) -> pd.DataFrame:
-    """Say "not run" where a score is published and nothing was recomputed."""
     for column in [column for column in table if column.startswith("recomputed")]:
         score = column.removeprefix("recomputed ").partition(",")[0]
         not_run = table[f"published {score}"].notna() & table[column].isna()
@@ -162,20 +171,13 @@ def caption(table: pd.DataFrame) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.published", __doc__)
-    parser.add_argument("names", nargs="+", metavar="NAME", help="the rows, of pose.weights list")
-    parser.add_argument("--metrics", type=Path, nargs="*", default=[], help="metrics_*.json")
-    parser.add_argument("--obtained", type=Path, required=True, help="of pose.weights obtain")
-    parser.add_argument("--table", choices=TITLES, default="published", help="how it is called")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
-    metrics = read_metrics(options.metrics, "checkpoint")
+    metrics = load_results(*{file.parent: None for file in options.metrics})
     table = published_table(options.names, metrics, read_problems(options.obtained))
     title, text = TITLES[options.table], caption(table) + mixed_code(metrics)
     tables.write_table(summarise(table), options.output_dir, options.table, title, text)
-    numbers = _mark_not_run(table, table.round(3))
-    tables.write_csv(numbers, options.output_dir / f"{options.table}.csv")
+    tables.write_csv(table.round(3), options.output_dir / f"{options.table}.csv")
 
 
 def read_problems(path: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ docs/results.md describes the columns.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -16,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from safetensors import SafetensorError, safe_open
 
 from analysis import reported
 from analysis.run_folder import (
@@ -35,7 +33,7 @@ from pose.config.datasets import DATASETS
 from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet, switches
 from pose.datasets import dataset_of
 from pose.support.errors import PoseError
-from pose.support.files import read_json, read_text
+from pose.support.files import read_text
 
 TEXT, NUMBER, COUNT = "string", "float64", "Int64"
 MPII_SCORES = (PCKH, "PCKh@0.1", "PCKh@0.11", "mean_unweighted", "mean_unweighted@0.1")
@@ -189,8 +187,6 @@ def _rows(folder: RunFolder, sheet: Sheet) -> Iterator[Row]:
     """What a folder says, in the columns of :func:`load_results`."""
     training = folder.training()
     for content in folder.scores():
-        origin = content.get("made_from") or {}
-        code = {f"code_{step}": told for step, told in (origin.get("code") or {}).items()}
         label = str(content.get("protocol"))
         named = re.search(r"(\w+) numerics", label)
         recipe = "common" if "common recipe" in label else "own"
@@ -201,8 +197,6 @@ def _rows(folder: RunFolder, sheet: Sheet) -> Iterator[Row]:
             **_counted(folder, content),
             "source": "published" if content.get("checkpoint") else "trained",
             **content,
-            **{"identity": origin.get("experiment"), "data": origin.get("data")},
-            **code,
             **folder.place,
         }
 
@@ -302,104 +296,12 @@ def _switches(sheet: Sheet) -> list[str]:
     return list(switches(next(iter(sheet.values()))))
 
 
-METRIC_KEYS = ("model", "seed", "boxes", "protocol", "input", "dataset", "persons")
-ABLATED = "COCO val2017"  # what the paper's Table 1 and Figure 1 are on
-NO_SIZES = (None, None)
-PCKH_ROW = {"evaluator": "pose.evaluation.pckh", "images": None}  # what MPII's files do not say
+def run_of(file: Path) -> Row:
+    """Where the file of a run and seed lies, and the labels of that run: see :class:`RunFolder`.
 
-
-def read_metrics(files: Iterable[Path], *keys: str) -> pd.DataFrame:
-    """A row per ``metrics_*.json``: its flat keys.
-
-    Raises PoseError for a file that is missing, malformed or lacks one of ``METRIC_KEYS``
-    and ``keys``.
+    Raises PoseError for a file of another layout than ``<name>/<run>/seed<k>/FILE``.
     """
-    rows = []
-    for file in files:
-        row = _object(read_json(file), str(file))
-        _require(row, (*METRIC_KEYS, *keys), str(file))
-        _require(row, () if PCKH in row else ("AP", "AR", "evaluator", "images"), str(file))
-        code = (row.get("made_from") or {}).get("code") or {}
-        steps = {f"code_{step}": code.get(step) for step in ("train", "infer", "evaluate")}
-        rows.append(PCKH_ROW | {"kept_code": None} | steps | row)
-    return _percent_frame(pd.DataFrame(rows, columns=None if rows else METRIC_KEYS))
-
-
-def score_of(frame: pd.DataFrame) -> str:
-    """The main score's column: PCKh@0.5 where the frame has it, else AP."""
-    return PCKH if PCKH in frame else "AP"
-
-
-def is_full_coco(metrics: pd.DataFrame) -> bool:
-    """Whether every row was measured on the whole of COCO val2017, as the paper's numbers were."""
-    return all(val_set(row) == ABLATED for _, row in metrics.iterrows())
-
-
-def val_set(row: pd.Series) -> str:
-    """On what a row of metrics was measured: a published val set, or which part of it."""
-    name = row["dataset"]
-    images, persons = dataset_of(name).sizes.get("val", NO_SIZES) if name in DATASETS else NO_SIZES
-    unit, whole = ("persons", persons) if pd.isna(row["images"]) else ("images", images)
-    if whole is None:
-        return f"{row[unit]:.0f} {name} {unit}"
-    return dataset_of(name).title if row[unit] == whole else f"{row[unit]:.0f} of {whole} {unit}"
-
-
-def describe(metrics: pd.DataFrame) -> str:
-    """Where the measured numbers come from: ``"synthetic (40 val images), 64x48, released"``.
-
-    More protocols than two are counted: the tables name each row's.
-    """
-    texts = []
-    for _, rows in metrics.groupby(["dataset", "input"]):
-        row = rows.iloc[0]
-        size = (
-            f"{row.persons} val persons" if pd.isna(row.images) else f"{row.images:.0f} val images"
-        )
-        protocols = [f"protocol {protocol}" for protocol in rows["protocol"].unique()]
-        if len(protocols) > 2:
-            protocols = [f"{len(protocols)} protocols (named in the tables)"]
-        texts += [f"{row.dataset} ({size}), {row.input}, {protocol}" for protocol in protocols]
-    return "; ".join(texts)
-
-
-def run_of(file: Path) -> dict[str, Any]:
-    """``name``, ``run``, ``seed`` and ``model`` of the file ``<name>/<run>/seed<k>/FILE``.
-
-    The model is that of the weights beside it; without them the run is called as its model.
-    Raises PoseError for another kind of path.
-    """
-    folder = file.resolve().parent
-    seed, run, name = folder.name, folder.parent.name, folder.parent.parent.name
-    if not re.fullmatch(r"seed\d+", seed):
+    folder = RunFolder(file.parent)
+    if not re.fullmatch(r"seed\d+", file.resolve().parent.name):
         raise PoseError(f"{file}: expected a path like results/<name>/<run>/seed<k>/{file.name}")
-    model = _model_of(folder / "weights.safetensors") or run
-    return {"name": name, "run": run, "seed": int(seed[4:]), "model": model}
-
-
-def _model_of(weights: Path) -> str | None:
-    """The model in the experiment that our own weights are of; None without such a file."""
-    try:
-        with safe_open(weights, "np") as file:
-            return json.loads(file.metadata()["about"])["experiment"]["model"]
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError):
-        return None
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise PoseError(f"{where}: expected a JSON object, got {type(value).__name__}")
-    return value
-
-
-def _require(keys: Iterable[str], required: Iterable[str], where: str) -> None:
-    missing = [key for key in required if key not in keys]
-    if missing:
-        raise PoseError(f"{where}: lacks {', '.join(missing)}; was it written by this version?")
-
-
-def _percent_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    for column in frame.columns.intersection(FRACTIONS):
-        scores = frame[column].astype(float)
-        frame[column] = 100 * scores.where(scores >= 0)  # COCO writes -1 for "undefined"
-    return frame
+    return folder.place | folder.labels

@@ -94,7 +94,8 @@ class RunFolder:
         rows = [self._measured(content) for content in self.metrics]
         if (self.path / "submission").is_dir():
             rows.append(self._submitted())
-        yield from rows or [self.labels | {"made_from": self.origin}]
+        for row in rows or [self.labels | {"made_from": self.origin}]:
+            yield {"kept_code": None} | row | _flat(row.get("made_from") or {})
 
     def _measured(self, content: Row) -> Row:
         file = content["file"]
@@ -239,6 +240,13 @@ def _percent(row: Row) -> Row:
     """COCO's fractions in percent; it writes -1 for "undefined"."""
     scores = {key: row[key] for key in row.keys() & set(FRACTIONS)}
     return row | {key: None if s is None or s < 0 else 100 * s for key, s in scores.items()}
+
+
+def _flat(origin: Row) -> Row:
+    """What a result was made from, in the columns of ``load_results``; None where untold."""
+    code = origin.get("code") or {}
+    steps = {f"code_{step}": code.get(step) for step in ("train", "infer", "evaluate")}
+    return steps | {"identity": origin.get("experiment"), "data": origin.get("data")}
 
 
 def _object(value: Any, where: object) -> Row:

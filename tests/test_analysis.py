@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 from safetensors.numpy import save_file
 
 from analysis import figure1, figure8, overlays, reported, style, training
 from analysis.ablation import line_styles, orders_of
-from analysis.results import describe, load_curves, load_results, read_metrics
+from analysis.results import load_curves, load_results
 from pose.config.model_sheet import FILE, read_sheet, switches
 from pose.data.samples import Samples
 from pose.datasets.coco import COCO
@@ -73,26 +74,6 @@ def test_training_figure_draws_every_run(tmp_path):
     assert [line.get_color() for line in figure.axes[0].lines] == [
         styles[order]["color"] for order in "18"
     ]
-
-
-def test_two_protocols_are_named_and_more_are_counted(tmp_path):
-    protocols = ("released", "paper", "controlled")
-    files = [write_metrics(tmp_path, k, protocol=name) for k, name in enumerate(protocols, 1)]
-    where = "synthetic (4 val images), 64x48, "
-    two = f"{where}protocol released; {where}protocol paper"
-    assert describe(read_metrics(files[:2])) == two
-    assert describe(read_metrics(files)) == f"{where}3 protocols (named in the tables)"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [("{", "not valid JSON"), ("[]", "JSON object"), ('{"model": "x"}', "lacks seed")],
-)
-def test_a_malformed_metrics_file_is_named(tmp_path, content, message):
-    file = tmp_path / "metrics_gt.json"
-    file.write_text(content)
-    with pytest.raises(PoseError, match=rf"{file}.*{message}"):
-        read_metrics([file])
 
 
 def test_a_malformed_log_line_is_named(tmp_path):
@@ -248,8 +229,8 @@ def test_tables_and_figures_need_neither_torch_nor_the_models():
 
 def marks(axes) -> set[tuple[float, float]]:
     """Where the reported models are drawn."""
-    dots = (offset for dots in axes.collections for offset in dots.get_offsets())
-    return {tuple(offset) for offset in dots}
+    scattered = [dots for dots in axes.collections if isinstance(dots, PathCollection)]
+    return {tuple(offset) for dots in scattered for offset in dots.get_offsets()}
 
 
 def test_figure1_has_every_row_of_table_2_and_effbase_and_ours_in_other_panels(

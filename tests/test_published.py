@@ -26,7 +26,7 @@ from scipy.io import loadmat, savemat
 from snakemake_cli import ROOT, snakemake
 
 from analysis import published
-from analysis.results import read_metrics
+from analysis.results import load_results
 from pose.models import create_model
 from pose.support.errors import PoseError
 from pose.weights import catalogue, checkpoints
@@ -196,7 +196,7 @@ def test_a_file_that_cannot_be_had_is_a_row_the_others_go_on_and_the_next_call_a
     done = run()
     assert done.returncode == 0, done.stderr
     assert float(rows()[good]["recomputed PCKh@0.5"]) >= 0
-    assert rows()[bad]["recomputed PCKh@0.5"] == "not run"
+    assert pd.isna(rows()[bad]["recomputed PCKh@0.5"])
     assert "expected git-blob-sha1" in rows()[bad]["reason"]
     assert rows()[by_hand]["reason"].startswith("not run: hrnet-w32@mpii-256x256 has to be fetched")
     asked = len(publisher.asked)
@@ -231,7 +231,7 @@ def test_a_fetched_checkpoint_is_evaluated_and_tabled_without_a_network(
     assert metrics["protocol"] == "released v2" and metrics["persons"] == 1
     assert row["recomputed AP, gt boxes"] == pytest.approx(100 * metrics["AP"], abs=1e-3)
     assert row["difference AP, gt boxes"] == pytest.approx(100 * metrics["AP"] - 67.8, abs=1e-3)
-    assert row["recomputed AP, det boxes"] == "not run"
+    assert pd.isna(row["recomputed AP, det boxes"])
     assert row["val set"] == "1 of 5000 images"
 
 
@@ -321,7 +321,8 @@ def write(folder: Path, name: str, boxes: str = "gt", **values) -> Path:
     file = catalogue()[name]
     labels = {"checkpoint": name, "model": file.model, "seed": None, "boxes": boxes}
     labels |= {"protocol": "released", "input": file.input, "dataset": file.dataset}
-    path = folder / f"{name}_{boxes}.json"
+    path = folder / "published" / name / f"metrics_{boxes}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(labels | {"evaluator": "pycocotools 2.0.11"} | values))
     return path
 
@@ -356,10 +357,10 @@ def test_the_table_sets_the_published_scores_beside_the_recomputed(tmp_path):
     order8, coco = table.loc["eeffpose-p0-order8@coco"], table.loc["eeffpose-p2@coco"]
     assert float(order8["difference AP, gt boxes"]) == pytest.approx(0.2)
     assert float(order8["difference AR, gt boxes"]) == pytest.approx(-0.2)
-    assert order8["recomputed AP, det boxes"] == coco["recomputed AP, gt boxes"] == "not run"
+    assert pd.isna(order8["recomputed AP, det boxes"]) and pd.isna(coco["recomputed AP, gt boxes"])
+    assert (tmp_path / "out/published.md").read_text().count("not run") > 8
     assert float(coco["difference AP, det boxes"]) == pytest.approx(-1.1)
     assert float(table["difference PCKh@0.5"][p2]) == pytest.approx(-0.06)
-    assert pd.isna(table["recomputed AP, gt boxes"][p2])  # never applies, so it is not "not run"
     assert order8["val set"] == "COCO val2017" and table["val set"][p2] == "MPII val"
     assert (table["val set"] == "not run").sum() == 8
     assert table["reason"][FIRST] == "not run: HTTP 404 Not Found"
@@ -388,20 +389,17 @@ def test_the_table_tells_which_val_sets_are_not_the_published_ones(tmp_path):
 
 def test_a_table_of_files_none_of_which_could_be_had_says_so(tmp_path):
     table = table_of(tmp_path, [FIRST], problems=f"{FIRST},no connection\n")
-    assert list(table["recomputed AP, gt boxes"]) == ["not run"]
+    assert table["recomputed AP, gt boxes"].isna().all()
     assert list(table["reason"]) == ["not run: no connection"]
 
 
-def test_metrics_that_are_no_published_checkpoints_or_stand_twice_are_refused(tmp_path):
+def test_results_that_are_no_published_checkpoints_or_stand_twice_are_refused(tmp_path):
     values = {"AP": 0.5, "AR": 0.5, "persons": 1, "images": 1}
-    file = write(tmp_path, FIRST, **values)
-    with pytest.raises(PoseError, match=f"two metrics files for {FIRST}, gt boxes"):
-        published.published_table([FIRST], read_metrics([file, file], "checkpoint"), {})
-    other = write(tmp_path, FIRST, "det", checkpoint="mine@coco", **values)
+    for place, protocol in (("a", "released"), ("b", "paper")):
+        write(tmp_path / place, FIRST, **values, protocol=protocol)
+    results = load_results(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(PoseError, match=f"two results for {FIRST}, gt boxes"):
+        published.published_table([FIRST], results, {})
+    write(tmp_path / "c", FIRST, "det", checkpoint="mine@coco", **values)
     with pytest.raises(PoseError, match="no published weights are named 'mine@coco'"):
-        published.published_table([FIRST], read_metrics([other], "checkpoint"), {})
-    content = json.loads(file.read_text())
-    del content["checkpoint"]
-    other.write_text(json.dumps(content))
-    with pytest.raises(PoseError, match="lacks checkpoint"):
-        read_metrics([other], "checkpoint")
+        published.published_table([FIRST], load_results(tmp_path / "c"), {})

@@ -117,6 +117,7 @@ rule published_table:
     output:
         csv="<results>/tables/{table}.csv",
         md="<results>/tables/{table}.md",
+        tex="<results>/tables/{table}.tex",
         html=report(
             "<results>/tables/{table}.html",
             caption="../report/published.rst",
