@@ -19,7 +19,7 @@ demo: setup
 	@test $(DEMO)/report.zip -nt $(DEMO)/tables/table1.html || \
 		$(SNAKEMAKE) --report $(DEMO)/report.zip --quiet
 	@echo "Tables    $(DEMO)/tables/   (table1.html, .md, .csv)"
-	@echo "Figures   $(DEMO)/figures/  (figure1, figure8, training, samples, overlays_MODEL)"
+	@echo "Figures   $(DEMO)/figures/  (figure1 to figure9, training, samples, overlays_MODEL)"
 	@echo "Report    $(DEMO)/report.zip"
 
 test: setup

@@ -102,7 +102,8 @@ class Measured:
     ) -> None:
         """The frames of :mod:`analysis.results` and :mod:`analysis.intervals`."""
         self.results = results.dropna(subset="boxes")
-        self.epochs, self.resamples = epochs_to(curves), resamples
+        self.ablation = _first_setting(self.results[self.results["split"] == "val"])
+        self.epochs, self.resamples = _first_setting(epochs_to(curves)), resamples
 
     def values(self, claim: Any) -> Iterator[tuple[float, float, float]]:
         """Of each pair the value and the ends of its interval over images.
@@ -143,11 +144,17 @@ class Measured:
         """
         found, dataset = self.results, {2: "coco", 3: "coco", 4: "mpii"}
         if number == 1:
-            return found[(found["order"] == name) & (found["split"] == "val")]
+            return self.ablation[self.ablation["order"] == name]
         model, _, size = name.partition("@")
         split = "test-dev" if number == 3 else "val"
         of_the_table = (found["dataset"] == dataset[number]) & (found["split"] == split)
         return found[of_the_table & (found["model"] == model) & (found["input"] == size)]
+
+
+def _first_setting(rows: pd.DataFrame) -> pd.DataFrame:
+    """The ablation's rows on the first data set and input of any, as Table 1 has them."""
+    keys, rows = ["dataset", "input"], rows.dropna(subset="order")
+    return rows[(rows[keys] == rows[keys].head(1).squeeze()).all(axis=1)] if len(rows) else rows
 
 
 def measured_verdict(claim: Any, values: list[tuple[float, float, float]]) -> str:
@@ -215,10 +222,9 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).replace("nan", "-")
 
 
-def note(results: pd.DataFrame) -> str:
-    """What stands beside what."""
-    own = results.dropna(subset=["order", "boxes"])
-    sets = ", ".join(dict.fromkeys(own["val_set"] + " at " + own["input"]))
+def note(ablation: pd.DataFrame) -> str:
+    """What stands beside what; ``ablation`` has the rows of the orders."""
+    sets = ", ".join(dict.fromkeys(ablation["val_set"] + " at " + ablation["input"]))
     return (
         "What the paper (Li et al., Sensors 2022, 22, 632) claims in sections 4 and 5, what its own"
         " tables say of it, and what was measured: in a detector's boxes where they were used, mean"
@@ -236,7 +242,9 @@ def main(arguments: list[str] | None = None) -> None:
     curves = load_curves(*options.places, models=options.models)
     measured = Measured(results, curves, read_resamples(options.resamples))
     table = claims_table(read_claims(), measured)
-    tables.write_table(shown(table), options.output_dir, "claims", "Claims", note(results))
+    tables.write_table(
+        shown(table), options.output_dir, "claims", "Claims", note(measured.ablation)
+    )
     tables.write_csv(table.round(4), options.output_dir / "claims.csv")
 
 

@@ -79,13 +79,13 @@ def convergence_figure(logs: pd.DataFrame, sheet: Sheet) -> Figure:
             if len(together) == len(runs) > 1
             else ", ".join(sorted(together, key=list(orders.index).index))
         )
-        (line,) = bottom.plot(rate, label=name, drawstyle="steps-mid", **look)
+        (line,) = bottom.plot(rate, label=name, drawstyle="steps-mid", **style.seen(rate, look))
         ends.append((*line.get_xydata()[-1], name, look["color"]))
     bottom.set_yscale("log")
     bottom.margins(y=0.15)
     style.name_points(bottom, ends[::-1], 0.09, offset=18)
     for axes in (top, bottom):
-        _warmup(axes, int(logs["epoch"].min()))
+        _epoch_axis(axes, logs["epoch"].min(), logs["epoch"].max())
     top.set_ylabel(f"val {score} (%)")
     seeds = logs["seed"].nunique()
     of_seeds = f"; {seeds} seeds: median and range" if seeds > 1 else ""
@@ -93,7 +93,6 @@ def convergence_figure(logs: pd.DataFrame, sheet: Sheet) -> Figure:
     top.set_title(f"Convergence of the orders: {names} ({largest.strip()}{of_seeds})")
     bottom.set_ylabel("learning rate")
     bottom.set_xlabel("epoch (negative: warm-up)")
-    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     bottom.set_title(
         "Learning rate" + (" (grey: of several orders)" if len(rates) < len(runs) else "")
     )
@@ -127,10 +126,12 @@ def shared(rates: dict[str, pd.Series]) -> dict[tuple[str, ...], pd.Series]:
     return {tuple(orders): rate for orders, rate in groups}
 
 
-def _warmup(axes: Axes, first_epoch: int) -> None:
-    if first_epoch < 0:
-        axes.axvspan(first_epoch - 0.5, -0.5, color=style.PALE, lw=0, zorder=0)
-    axes.margins(x=0.01)
+def _epoch_axis(axes: Axes, first: int, last: int) -> None:
+    """Whole epochs, with the warm-up in grey."""
+    axes.set_xlim(first - 0.5, last + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if first < 0:
+        axes.axvspan(first - 0.5, -0.5, color=style.PALE, lw=0, zorder=0)
 
 
 @command

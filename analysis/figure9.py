@@ -83,7 +83,7 @@ def read_maps(file: Path) -> Person:
             text = f"{about['dataset']}, image {about['image']}, person {about['person']}"
             own = (arrays[name] for name in ("crop", "joints", "visible"))
             return Person(*own, about["keypoints"], text, nets)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise PoseError(
             f"{file}: not heat maps ({error}); make them by python -m pose.maps"
         ) from None

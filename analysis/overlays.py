@@ -80,7 +80,7 @@ def choose(truth: Samples, predictions: Predictions) -> dict[str, list[Shown]]:
     if not persons:
         raise PoseError("no prediction belongs to an annotated person: give predictions_gt.npz")
     persons.sort(key=lambda person: person.error)
-    count = min(COLUMNS, -(-len(persons) // 3))
+    count = min(COLUMNS, max(1, len(persons) // 3))
     middle = (len(persons) - count) // 2
     return {
         "easy": persons[:count],
@@ -143,7 +143,7 @@ def overlay_figure(
         [*lines.values(), ring],
         ["predicted, left", "predicted, right (faint: low score)",
          "annotated; above: image, mean distance over these joints in % of the box's size"],
-        loc="outside lower center", ncols=3, fontsize=7.5,
+        loc="outside lower center", ncols=3 if columns == COLUMNS else 1, fontsize=7.5,
     )  # fmt: skip
     return figure
 

@@ -9,21 +9,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from pose.support import cli
+from pose.support.errors import PoseError, command
+
+TITLES = {"published": "Published checkpoints", "released": "The authors' checkpoints"}
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("analysis.published", __doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", help="the rows, of pose.weights list")
+    parser.add_argument("--metrics", type=Path, nargs="*", default=[], help="metrics_*.json")
+    parser.add_argument("--obtained", type=Path, required=True, help="of pose.weights obtain")
+    parser.add_argument("--table", choices=TITLES, default="published", help="how it is called")
+    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
 import pandas as pd
 
 from analysis import reported, tables
 from analysis.code_mix import mixed_code
 from analysis.results import PCKH, load_results
 from pose.config.model_sheet import ablation, model_sheet
-from pose.support import cli
-from pose.support.errors import PoseError, command
 from pose.weights.published import published_file
 
 # Score -> the boxes with which it is recomputed; MPII's are part of the data set.
 BOTH = ("gt", "det")
 SCORES = {"AP": BOTH, "AR": BOTH, PCKH: ("gt",), "PCKh@0.1": ("gt",), "PCKh@0.11": ("gt",)}
 MAIN = {"coco": "AP", "mpii": PCKH}
-TITLES = {"published": "Published checkpoints", "released": "The authors' checkpoints"}
 
 
 def published_table(
@@ -155,13 +171,7 @@ def caption(table: pd.DataFrame) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.parser("analysis.published", __doc__)
-    parser.add_argument("names", nargs="+", metavar="NAME", help="the rows, of pose.weights list")
-    parser.add_argument("--metrics", type=Path, nargs="*", default=[], help="metrics_*.json")
-    parser.add_argument("--obtained", type=Path, required=True, help="of pose.weights obtain")
-    parser.add_argument("--table", choices=TITLES, default="published", help="how it is called")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
 
     metrics = load_results(*{file.parent: None for file in options.metrics})
     table = published_table(options.names, metrics, read_problems(options.obtained))

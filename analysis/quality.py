@@ -146,10 +146,10 @@ def findings(
 
 def _outside(scores: pd.DataFrame) -> Iterator[Finding]:
     for row in scores[scores["outside"] == "above"].itertuples():
-        what = f"{row.score:.1f} is above {row.unrounded:.1f}, which a net of perfect maps scores"
+        what = f"{row.score:.2f} is above {row.unrounded:.2f}, which a net of perfect maps scores"
         yield "error", f"score outside its controls: {what}", _where(row)
     for row in scores[scores["outside"] == "below"].itertuples():
-        what = f"{row.score:.1f} is below {row.floor:.1f}, which the mean pose scores"
+        what = f"{row.score:.2f} is below {row.floor:.2f}, which the mean pose scores"
         yield "warning", f"score outside its controls: {what}", _where(row)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from io import BytesIO
 from pathlib import Path
 
@@ -73,7 +73,12 @@ def plot_seeds(axes: Axes, seeds: SeriesGroupBy, **look: object) -> Line2D:
     middle = seeds.median()
     colour = look["color"]
     axes.fill_between(middle.index, seeds.min(), seeds.max(), color=colour, alpha=0.2, lw=0)
-    return axes.plot(middle, **look)[0]
+    return axes.plot(middle, **seen(middle, look))[0]
+
+
+def seen(line: Sized, look: dict[str, object]) -> dict[str, object]:
+    """The look of a line, with a mark where it is of a single point."""
+    return look | {"marker": "o"} if len(line) == 1 else look
 
 
 def spread(positions: Sequence[float], gap: float) -> np.ndarray:

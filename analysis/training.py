@@ -68,7 +68,7 @@ def training_figure(curves: pd.DataFrame, sheet: Sheet) -> Figure:
     panels[1].set_ylim(bottom=0)
     panels[2].set_ylim(0, 1)
     panels[2].set_xlabel("epoch (negative: warm-up)")
-    panels[2].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[2].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, handlelength=3)
     return figure

@@ -26,6 +26,12 @@ def command_line() -> cli.Parser:
     parser.add_argument("--split", choices=("val", "test-dev"), default="val")
     parser.add_argument("--detections", type=Path, help="detector boxes; default: ground truth")
     parser.add_argument("--output", type=cli.output_file(), required=True)
+    parser.add_argument(
+        "--gt-output",
+        type=cli.output_file(),
+        metavar="FILE",
+        help="beside --detections: predict the ground-truth boxes as well, into this file",
+    )
     parser.add_argument("--device", type=device_name, default="auto")
     parser.add_argument("--workers", type=cli.WORKERS, default=0)
     return parser
@@ -170,27 +176,32 @@ def _heatmaps(
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = command_line().parse_args(argv)
+    parser = command_line()
+    args = parser.parse_args(argv)
+    if args.gt_output and not args.detections:
+        parser.error("--gt-output stands beside --detections; without them, --output is enough")
 
     experiment = read_experiment(args.experiment)
     about = read_about(args.weights)
     differing = require_fit(args.weights, about, experiment)
     device = select_device(args.device)
-    samples = open_split(
-        experiment.dataset, args.data_root, args.split, experiment.input_size, args.detections
-    )
+    sources = {args.output: args.detections} | ({args.gt_output: None} if args.gt_output else {})
+    place = experiment.dataset, args.data_root, args.split, experiment.input_size
+    people = {output: open_split(*place, boxes) for output, boxes in sources.items()}
+    joints = len(people[args.output].keypoints)
     architecture = experiment.model_options.architecture()
-    model = create_model(experiment.model, len(samples.keypoints), **architecture)
+    model = create_model(experiment.model, joints, **architecture)
     load_weights(model, args.weights)
     model.to(device, memory_format=torch.channels_last)
     smaller = f"set test.inference_batch below {experiment.test.inference_batch}"
     with process_group(PATIENCE), faults_in_one_line(smaller):
-        predictions = predict(model, samples, experiment, device, args.workers)
-        if rank() == 0:
-            predictions.about.update({key: about.get(key) for key in TRAINING_FACTS})
-            predictions.about["differs_from_training"] = "; ".join(differing) or None
-            predictions.about["made_from"] = _made_from(about, experiment)
-            predictions.save(args.output)
+        for output, samples in people.items():
+            predictions = predict(model, samples, experiment, device, args.workers)
+            if rank() == 0:
+                predictions.about.update({key: about.get(key) for key in TRAINING_FACTS})
+                predictions.about["differs_from_training"] = "; ".join(differing) or None
+                predictions.about["made_from"] = _made_from(about, experiment)
+                predictions.save(output)
 
 
 if __name__ == "__main__":

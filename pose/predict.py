@@ -61,7 +61,7 @@ from pose.infer import predict_batches
 from pose.training.best import FILE as BEST
 from pose.training.checkpoint import NAME
 from pose.weights import catalogue, model_of, open_published, read_published
-from pose.weights.about import read_about
+from pose.weights.about import is_pickle, read_about
 from pose.weights.file import load_weights
 from pose.weights.published import recognised
 
@@ -110,7 +110,7 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, Experiment]:
     if NAME.fullmatch(path.name):
         best = path.with_name(BEST)
         raise PoseError(f"checkpoint {path} is a training's, to go on from; use {best} instead")
-    if _is_pickle(path) or path.suffix in (".pth", ".pt"):
+    if is_pickle(path) or path.suffix in (".pth", ".pt"):
         if published := recognised(path):
             return read_published(published, path)
     elif "experiment" in (about := read_about(path)):
@@ -121,12 +121,6 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, Experiment]:
         f"checkpoint {path} does not tell its model and input, and is no file of pose.weights list:"
         f" {OURS}"
     )
-
-
-def _is_pickle(path: Path) -> bool:
-    """Whether the file is of torch.save, as trainings' own checkpoints and published ones are."""
-    with path.open("rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02")
 
 
 def read_photo(path: Path) -> np.ndarray:

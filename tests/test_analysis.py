@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 from safetensors.numpy import save_file
 
 from analysis import figure1, figure8, overlays, reported, style, training
@@ -228,8 +229,8 @@ def test_tables_and_figures_need_neither_torch_nor_the_models():
 
 def marks(axes) -> set[tuple[float, float]]:
     """Where the reported models are drawn."""
-    dots = (offset for dots in axes.collections for offset in dots.get_offsets())
-    return {tuple(offset) for offset in dots}
+    scattered = [dots for dots in axes.collections if isinstance(dots, PathCollection)]
+    return {tuple(offset) for dots in scattered for offset in dots.get_offsets()}
 
 
 def test_figure1_has_every_row_of_table_2_and_effbase_and_ours_in_other_panels(

@@ -20,7 +20,6 @@ import pandas as pd
 import pytest
 from forked import forked
 from result_folders import write_run
-from test_analysis import complexity as complexity  # a fixture
 from test_analysis import write_log, write_metrics
 
 ROOT = Path(__file__).parent.parent
@@ -39,14 +38,16 @@ def commands() -> dict[str, str]:
 
 COMMANDS = commands()
 ARGUMENTS = {
+    "analysis.architecture": "--graphs {graphs} --output-dir {out}",
     "analysis.claims": "{runs} --resamples {resamples} --output-dir {out}",
     "analysis.compare": "--annotations {annotations} --results {predictions} --resamples 20",
     "analysis.comparison": "1 {run} --models {sheet} --output-dir {out}",
     "analysis.complexity_table": "--complexity {measured} --models {sheet} --output-dir {out}",
     "analysis.effects": "{runs} --resamples {resamples} --output-dir {out} --figures {out}",
     "analysis.errors": "--annotations {annotations} --results {predictions} --output-dir {out}",
-    "analysis.figure1": "--metrics {metrics} --complexity {complexity} --output-dir {out}",
-    "analysis.figure8": "--logs {log} --output-dir {out}",
+    "analysis.figure1": "{runs} --output-dir {out}",
+    "analysis.figure8": "{runs} --output-dir {out}",
+    "analysis.figure9": "--maps {maps} --output-dir {out}",
     "analysis.intervals": "{run} --truth synthetic={annotations} --resamples 5"
     " --output {out}/resamples.parquet",
     "analysis.measured": "{run} --command x --output-dir {out}",
@@ -55,7 +56,7 @@ ARGUMENTS = {
     "analysis.published": "eeffpose-p0-order1@coco --metrics {published} --obtained {obtained}"
     " --output-dir {out}",
     "analysis.quality": "{runs} --output-dir {out}",
-    "analysis.training": "--logs {performance} --output-dir {out}",
+    "analysis.training": "{runs} --output-dir {out}",
     "pose.audit": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
     " --output {out}/audit.csv",
     "pose.bench": "decoding --quick --repeats 1 --output-dir {out}",
@@ -71,8 +72,10 @@ ARGUMENTS = {
     "pose.evaluation.submission": "--predictions {predictions} --image-info {annotations}"
     " --name a --output-dir {out}",
     "pose.experiment": "eeffpose-p0",
+    "pose.graph": "shufflenetv2 --input 64x64 --output {out}/graphs.json",
     "pose.infer": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
     " --output {out}/predictions.npz",
+    "pose.maps": "{weights} --data-root {data} --output {out}/maps.npz",
     "pose.predict": "{photo} --checkpoint {weights} --device cpu --output-dir {out}",
     "pose.train": "--experiment {experiment} --data-root {data} --device cpu --run-dir {out}/run"
     " --weights {out}/w.safetensors --log {out}/l.jsonl",
@@ -89,7 +92,7 @@ def heavy_apart(names: list[str]) -> list:
 
 
 @pytest.fixture
-def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
+def files(request, data_root, tmp_path) -> SimpleNamespace:
     """Small inputs of all commands, and the folder ``out`` for what they write."""
     from test_complexity import counted
     from training_runs import small_experiment
@@ -127,17 +130,15 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
         "data": data_root,
         "photo": samples.image_paths[0],
         "annotations": data_root / "annotations/person_keypoints_val2017.json",
-        "complexity": complexity,
         "measured": tmp_path / "measured.csv",
         "sheet": ROOT / "config/models.tsv",
-        "metrics": write_metrics(tmp_path, 8),
         "published": write_metrics(tmp_path, 1, checkpoint="eeffpose-p0-order1@coco"),
         "obtained": tmp_path / "obtained.csv",
         "run": run,
         "runs": log.parent,
+        "graphs": write_graphs(tmp_path / "graphs.json"),
+        "maps": write_maps(tmp_path / "maps.npz"),
         "resamples": resamples,
-        "log": log,
-        "performance": log.with_name("performance.jsonl"),
         "predictions": predictions,
         "settings": '{"train_images":1,"val_images":1}',
         "weights": tmp_path / "weights.safetensors",
@@ -146,6 +147,23 @@ def files(request, data_root, complexity, tmp_path) -> SimpleNamespace:
     if request.node.get_closest_marker("slow"):
         write(files["weights"], create_model(experiment.model, 17), experiment)
     return SimpleNamespace(**files)
+
+
+def write_graphs(file: Path) -> Path:
+    """A net of an image alone."""
+    node = {"name": "", "block": "", "kind": "image", "shape": [3, 64, 64], "inputs": []}
+    graph = {"model": "a", "input": [64, 64], "params": 0, "parts": {}, "blocks": {}}
+    file.write_text(json.dumps([graph | {"nodes": [node]}]))
+    return file
+
+
+def write_maps(file: Path) -> Path:
+    """A net's final maps of one keypoint."""
+    about = {"dataset": "coco", "image": 1, "person": 2, "keypoints": ["nose"]}
+    about["nets"] = [{"model": "eeffpose-p0-order8", "maps": 1}]
+    person = {"crop": np.zeros((8, 6, 3), np.uint8), "joints": np.ones((1, 2)), "visible": [1.0]}
+    np.savez(file, about=json.dumps(about), maps_0_0=np.ones((1, 2, 2)), **person)
+    return file
 
 
 def run(name: str, files: SimpleNamespace | None, reader: bool = True, **limits: object):

@@ -178,6 +178,15 @@ def test_a_claim_is_measured_on_the_orders_that_it_names(no_curves):
     assert found["eeffpose-p0-order8@256x192", "hrnet-w48@256x192"] == "not run"
 
 
+def test_orders_on_different_data_sets_are_not_averaged(no_curves):
+    scores = {("1", 0): 50.0, ("2", 0): 52.0}
+    other = frame({("1", 0): 10.0, ("2", 0): 90.0}).assign(dataset="coco")
+    both = pd.concat([frame(scores), other]).assign(split="val", params=None, gmacs=None)
+    table = claims_table(read_claims(), Measured(both, no_curves, resamples(scores, 0.1)))
+    found = table[(table["score"] == "AP") & (table["a"] == "2")].iloc[0]
+    assert found["measured"] == pytest.approx(2.0) and found["low"] < 2 < found["high"]
+
+
 # The commands
 
 

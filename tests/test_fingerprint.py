@@ -211,7 +211,6 @@ def steps() -> dict[str, list[str]]:
     about |= {"protocol": "controlled", "checkpoint": f"{MODEL}@coco"}
     labels = [f"--label={key}={value}" for key, value in about.items()]
     given = ["--experiment", settings.model_dump_json(), "--data-root", "data", "--workers", "1"]
-    measured = ["--metrics", "metrics.json", "--complexity", "complexity.csv"]
     output, sheet = ["--output-dir", "output"], ["--models", "models.tsv"]
     return {
         "pose.data.synthetic": ["--output", "data", "--settings", PEOPLE],
@@ -239,9 +238,13 @@ def steps() -> dict[str, list[str]]:
         "analysis.published": [
             *("eeffpose-p0-order1@coco", "--obtained", "obtained.csv", *output),
         ],
-        "analysis.figure1": [*measured, *output],
-        "analysis.figure8": ["--logs", log, *output],
-        "analysis.training": ["--logs", performance, *output],
+        "analysis.figure1": ["results/x", *sheet, *output],
+        "analysis.figure8": ["results/x", *sheet, *output],
+        "analysis.training": ["results/x", *sheet, *output],
+        "pose.graph": [MODEL, "--input", "64x48", "--output", "graphs.json"],
+        "analysis.architecture": ["--graphs", "graphs.json", *output],
+        "pose.maps": [weights, "--data-root", "data", "--output", "maps.npz"],
+        "analysis.figure9": ["--maps", "maps.npz", *sheet, *output],
         "analysis.overlays": [
             *("--dataset", "synthetic", "--data-root", "data", "--predictions", predictions),
             *("--output", "overlays.png"),

@@ -123,6 +123,27 @@ def test_a_result_tells_what_its_weights_were_made_from(data_root, tmp_path, mon
     assert (row["training_persons"], row["training_skipped"]) == (7, {"box has no area": 2})
 
 
+def test_one_process_predicts_both_sources_of_boxes_as_two_do(data_root, tmp_path):
+    arguments = arguments_of(data_root, tmp_path)
+    found = ["--detections", str(data_root / "person_detections_val2017.json")]
+    paths = {name: tmp_path / f"{name}.npz" for name in ("gt", "det", "both_gt", "both_det")}
+    infer.main([*arguments, "--output", str(paths["gt"])])
+    infer.main([*arguments, *found, "--output", str(paths["det"])])
+    files = ["--output", str(paths["both_det"]), "--gt-output", str(paths["both_gt"])]
+    infer.main([*arguments, *found, *files])
+    for boxes in ("gt", "det"):
+        alone, together = (Predictions.load(paths[name]) for name in (boxes, f"both_{boxes}"))
+        np.testing.assert_array_equal(together.keypoints, alone.keypoints)
+        assert together.about == alone.about and together.about["boxes"] == boxes
+
+
+def test_a_second_output_without_a_second_source_of_boxes_is_refused(tmp_path, capsys):
+    arguments = ["--experiment", "{}", "--weights", "w", "--data-root", "d", "--output", "a.npz"]
+    with pytest.raises(SystemExit):
+        infer.main([*arguments, "--gt-output", str(tmp_path / "b.npz")])
+    assert "--gt-output stands beside --detections" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_torchrun_writes_once_what_a_single_process_writes(data_root, tmp_path):
     arguments = ["-m", "pose.infer", *arguments_of(data_root, tmp_path)]

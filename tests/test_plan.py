@@ -16,7 +16,7 @@ from pose.datasets import coco
 from pose.datasets.identity import data_hash, run_identity
 from pose.support.errors import PoseError
 from pose.support.fingerprint import code_of
-from workflow import document
+from workflow import document, figures
 from workflow.plan import Plan
 from workflow.settings import read, require_single_keys
 
@@ -163,18 +163,53 @@ def test_arguments_with_odd_characters_stay_single_words():
     words = current.scoring(SimpleNamespace(run=RUN, seed="0", boxes="det"))
     assert f"{odd}/annotations/person_keypoints_val2017.json" in words
     assert shlex.split(shlex.join(words)) == words
-    assert current.detections(SimpleNamespace(run=RUN, boxes="det"))[1].startswith(f"{odd}/")
+    boxes = current.both_boxes(SimpleNamespace(run=RUN), "gt.npz")
+    assert boxes[1].startswith(f"{odd}/") and boxes[2:] == ["--gt-output", "gt.npz"]
+
+
+def test_a_run_is_predicted_by_one_job_with_as_many_sources_of_boxes_as_it_has():
+    paper = Plan(read(config("paper")), several=True)
+    both, single = paper.pattern("gt", "det").split("|"), paper.pattern("gt").split("|")
+    assert sorted(both + single) == sorted(paper.runs)
+    assert all(name.startswith("coco") for name in both)
+    assert plan("config").pattern("gt") == "(?!)"
 
 
 def test_every_file_that_the_readme_of_results_promises_is_a_target():
     targets = set(plan("config").targets())
     for line in (ROOT / "results/README.md").read_text().splitlines():
-        if line.startswith("| `RUN/seedK/") and not re.search("submission|kept_code", line):
+        if line.startswith("| `RUN/seedK/") and not re.search("submission|kept_code|audit", line):
             name = line.split("`")[1].removeprefix("RUN/seedK/").replace("{gt,det}", "det")
             assert f"results/demo/{RUN}/seed0/{name}" in targets, name
-    for name in ("tables/table1", "figures/figure8"):
-        kinds = ("csv", "md", "html", "tex") if "table" in name else ("svg", "png")
-        assert {f"results/demo/{name}.{kind}" for kind in kinds} <= targets
+    for name in ("tables/table1",):
+        assert {f"results/demo/{name}.{kind}" for kind in ("csv", "md", "html", "tex")} <= targets
+
+
+def test_every_figure_that_the_readme_of_results_promises_is_a_target_in_its_formats():
+    targets = set(figures.targets(plan("config")))
+    promised = re.findall(
+        r"`figures/(figure[\w{},]+|training)\.\{svg,png,pdf\}`",
+        (ROOT / "results/README.md").read_text(),
+    )
+    names = [name for line in promised for name in expanded(line)]
+    assert {f"figure{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8, 9)} < set(names)
+    for name in set(names) - {"figure7"}:  # which is of MPII
+        assert {f"results/demo/figures/{name}.{k}" for k in ("svg", "png", "pdf")} <= targets, name
+
+
+def expanded(name: str) -> list[str]:
+    """``"figure{2,3}"`` to its names."""
+    start, _, rest = name.partition("{")
+    return [start + one for one in rest.removesuffix("}").split(",")]
+
+
+def test_figures_show_the_papers_nets_and_orders_and_each_further_part():
+    demo = plan("config")
+    assert figures.nets(demo) == ["eeffpose-p0-order1", "eeffpose-p0-order8"]
+    assert figures.with_maps(demo) == [f"eeffpose-p0-order{order}" for order in (1, 2, 6, 8)]
+    assert figures.example(demo, "6") == "eeffpose-p0-order8" and figures.example(demo, "7") is None
+    assert figures.example(plan("mpii_mini"), "6") is None
+    assert figures.example(plan("mpii_mini"), "7")
 
 
 def test_results_of_the_present_experiment_data_and_code_are_current(checkout):

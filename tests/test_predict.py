@@ -20,6 +20,7 @@ from pose.models import create_model
 from pose.predict import load_checkpoint, main, predict_photos, read_boxes, read_photo
 from pose.support.errors import PoseError
 from pose.weights import catalogue, to_published
+from pose.weights.about import read_about
 from pose.weights.file import write
 
 SIZE = (64, 64)
@@ -235,6 +236,15 @@ def test_a_file_without_a_checksum_is_known_by_its_own_name(tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "lpn_50_256x192.pth")
     with pytest.raises(PoseError, match=r"the weights in .*lpn_50_256x192.pth do not fit LPN"):
         load_checkpoint(tmp_path / "lpn_50_256x192.pth")
+
+
+def test_what_is_no_weights_of_ours_is_told_with_the_file_to_use(tmp_path):
+    torch.save({"x": torch.zeros(1)}, tmp_path / "checkpoint-000000001.pt")
+    told = (
+        r"are a file of torch.save, .*: use the weights.safetensors of pose.train or of pose.weig"
+    )
+    with pytest.raises(PoseError, match=told):
+        read_about(tmp_path / "checkpoint-000000001.pt")  # as pose.infer --weights
 
 
 def test_photos_have_any_name_that_the_system_allows(folder, tmp_path):

@@ -69,8 +69,8 @@ def test_a_score_stands_beside_the_controls_of_its_boxes_and_decoding(tmp_path):
 @pytest.mark.parametrize(
     ("limits", "severity", "what"),
     [
-        ({"unrounded": 0.2}, "error", "25.0 is above 20.0, which a net of perfect maps scores"),
-        ({"floor": 0.3}, "warning", "25.0 is below 30.0, which the mean pose scores"),
+        ({"unrounded": 0.2}, "error", "25.00 is above 20.00, which a net of perfect maps scores"),
+        ({"floor": 0.3}, "warning", "25.00 is below 30.00, which the mean pose scores"),
     ],
 )
 def test_a_score_outside_its_controls_is_named(limits, severity, what, tmp_path):
@@ -150,7 +150,7 @@ def test_mpiis_scores_have_controls_too(tmp_path):
     table = pd.DataFrame(rows, columns=columns).assign(**labels)
     table.to_csv(tmp_path / "eeffpose-p0-order8" / "controls.csv", index=False)
     ((severity, what, _),) = found(tmp_path)
-    assert severity == "error" and "88.0 is above 87.0" in what
+    assert severity == "error" and "88.00 is above 87.00" in what
 
 
 def test_a_damaged_table_is_one_line(tmp_path):

@@ -213,12 +213,16 @@ class Plan:
         seed = int(getattr(wildcards, "seed", self.config.seeds[0]))
         return self.experiments[wildcards.run, seed].model_dump_json()
 
-    def detections(self, wildcards: Any) -> list[str]:
-        """Where a detector saw people on the val images, if its boxes are asked for."""
+    def pattern(self, *boxes: str) -> str:
+        """What the names of the runs match that are evaluated with these sources of boxes."""
+        names = [name for name, run in self.runs.items() if run.boxes == list(boxes)]
+        return "|".join(names) or "(?!)"
+
+    def both_boxes(self, wildcards: Any, gt_output: str) -> list[str]:
+        """Where a detector saw people on the val images, and the file for their own boxes."""
         run = self.runs[wildcards.run]
-        if wildcards.boxes == "gt":
-            return []
-        return ["--detections", str(run.root / run.settings.detections)]
+        detections = str(run.root / run.settings.detections)
+        return ["--detections", detections, "--gt-output", gt_output]
 
     def test_dev(self, wildcards: Any) -> list[str]:
         """The images of COCO's test-dev, and where a detector saw people on them."""

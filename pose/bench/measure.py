@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.metadata
+import multiprocessing
 import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
@@ -69,6 +72,37 @@ def interleave(
             run()
             seconds[name].append(time.perf_counter() - started)
     return seconds
+
+
+@contextmanager
+def as_it_comes(build: Callable[..., Callable[[], object]], *arguments: object) -> Iterator:
+    """``build(*arguments)`` called in a process of its own, whose memory is as glibc has it.
+
+    For a baseline beside variants of this process, which keeps the memory it frees.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, build, arguments), daemon=True)
+    process.start()
+    theirs.close()
+
+    def step() -> None:
+        ours.send(True)
+        ours.recv()
+
+    try:
+        yield step
+    finally:
+        ours.close()
+        process.join()
+
+
+def _serve(calls: Connection, build: Callable[..., Callable[[], object]], arguments: tuple) -> None:
+    step = build(*arguments)
+    with suppress(EOFError):  # the caller has left
+        while calls.recv():
+            step()
+            calls.send(True)
 
 
 def compare(

@@ -42,6 +42,11 @@ def read_plain(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise PoseError(f"weights {path}: no such file; run pose.train first") from None
     except (SafetensorError, OSError) as error:
+        if path.is_file() and is_pickle(path):
+            raise PoseError(
+                f"weights {path} are a file of torch.save, as trainings' checkpoints and published"
+                f" ones are: {OURS}"
+            ) from None
         raise PoseError(
             f"weights {path}: not a safetensors file, or a damaged one ({error}); {OURS}"
         ) from None
@@ -50,6 +55,12 @@ def read_plain(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return about if isinstance(about, dict) and "experiment" in about else {}
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether the file is of torch.save, as trainings' own checkpoints and published ones are."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
 
 
 def require_fit(path: Path, about: dict[str, Any], experiment: Experiment) -> list[str]:

@@ -9,11 +9,13 @@ rule infer:
         plan.data_files("val"),
         weights="<results>/{run}/seed{seed}/weights.safetensors",
     output:
-        update("<results>/{run}/seed{seed}/predictions_{boxes}.npz"),
+        update(
+            f"<results>/{{run,{plan.pattern('gt')}}}/seed{{seed}}/predictions_gt.npz"
+        ),
     log:
-        "<results>/logs/infer/{run}-seed{seed}-{boxes}.log",
+        "<results>/logs/infer/{run}-seed{seed}.log",
     benchmark:
-        "<results>/benchmarks/infer/{run}-seed{seed}-{boxes}.tsv"
+        "<results>/benchmarks/infer/{run}-seed{seed}.tsv"
     conda:
         "../../environment.yml"
     threads: 1
@@ -23,12 +25,26 @@ rule infer:
         data_root=plan.data_root,
     params:
         experiment=plan.experiment,
-        detections=plan.detections,
+        detections=[],
     shell:
         "python workflow/scripts/launch.py {resources.gpu:q} pose.infer --experiment {params.experiment:q}"
         " --weights {input.weights:q} --data-root {resources.data_root:q} {params.detections:q}"
-        " --output {output:q} --device {resources.device:q} --workers $(({threads} - 1))"
+        " --output {output[0]:q} --device {resources.device:q} --workers $(({threads} - 1))"
         " 2>&1 | tee {log:q}"
+
+
+# One process for both sources of boxes: starting Python and building the net take seconds.
+use rule infer as infer_both with:
+    output:
+        update(
+            f"<results>/{{run,{plan.pattern('gt', 'det')}}}/seed{{seed}}/predictions_det.npz"
+        ),
+        update(
+            f"<results>/{{run,{plan.pattern('gt', 'det')}}}/seed{{seed}}/predictions_gt.npz"
+        ),
+    params:
+        experiment=plan.experiment,
+        detections=lambda wildcards, output: plan.both_boxes(wildcards, output[1]),
 
 
 rule evaluate:
