@@ -115,14 +115,19 @@ rule published_table:
         metrics=evaluated,
         obtained="<results>/published/obtained_{table}.csv",
     output:
-        csv="<results>/tables/{table}.csv",
+        csv=report(
+            "<results>/tables/{table}.csv",
+            caption="../report/published.rst",
+            category="Tables",
+            labels={"table": "{table}", "shows": "checkpoints", "as": "numbers (CSV)"},
+        ),
         md="<results>/tables/{table}.md",
         tex="<results>/tables/{table}.tex",
         html=report(
             "<results>/tables/{table}.html",
             caption="../report/published.rst",
             category="Tables",
-            labels={"table": "{table}", "shows": "published checkpoints"},
+            labels={"table": "{table}", "shows": "checkpoints", "as": "page"},
         ),
     log:
         "<results>/logs/published/table_{table}.log",
