@@ -131,8 +131,8 @@ def page(folder: Path, options: str, models: Path = FILE) -> str:
     costs = load_costs(folder)
     own: dict[str, Table | None] = {
         "results": results_table(results),
-        "costs": costs_table(costs) if len(costs) else None,
-        "steps": steps_table(folder / "benchmarks"),
+        "costs": costs_table(costs, results) if len(costs) else None,
+        "steps": steps_table(folder / "benchmarks", results),
     }
     sections, missing = [], []
     for title, (names, patterns) in SECTIONS.items():

@@ -86,13 +86,13 @@ def results_table(results: pd.DataFrame) -> Table:
     return replace(table, hidden=hidden)
 
 
-def costs_table(costs: pd.DataFrame) -> Table:
+def costs_table(costs: pd.DataFrame, results: pd.DataFrame) -> Table:
     """Parameters and multiply-adds."""
     note = "Counted by fvcore: parameters, and multiply-adds in 1e9. No run is behind these."
-    return _own_table("costs", "Parameters and multiply-adds", note, costs, costs[:0])
+    return _own_table("costs", "Parameters and multiply-adds", note, costs, results[:0])
 
 
-def steps_table(folder: Path) -> Table | None:
+def steps_table(folder: Path, results: pd.DataFrame) -> Table | None:
     """What the workflow's jobs took, by the files below ``benchmarks``; None where there are none.
 
     Raises PoseError for a file that is none of Snakemake's.
@@ -112,7 +112,7 @@ def steps_table(folder: Path) -> Table | None:
         return None
     how = {"jobs": "sum", "seconds": "sum", "CPU seconds": "sum", "most memory (MB)": "max"}
     steps = pd.DataFrame(rows).groupby("step", as_index=False, sort=False).agg(how)
-    return _own_table("steps", "Steps", "What the jobs of the workflow took.", steps, steps[:0])
+    return _own_table("steps", "Steps", "What the jobs of the workflow took.", steps, results[:0])
 
 
 def label(row: Any) -> str:
@@ -144,13 +144,13 @@ def _table(name: str, page: str, csv: str, results: pd.DataFrame, file: Path) ->
     if not found:
         raise PoseError(f"{file}: not a page of this version; delete it and make it again")
     parts = found.groupdict()
-    lines = parts["body"].splitlines()
+    lines = re.findall(r"<tr>.*?</tr>", parts["body"], re.DOTALL)
     if len(lines) != len(numbers):
         raise PoseError(f"{file}: does not fit its CSV; delete both and make them again")
     texts = results.astype("string").assign(label=[label(row) for _, row in results.iterrows()])
     rows = numbers.to_dict("records")
     parts["body"] = "\n".join(
-        _with_buttons(line, parts["head"], _behind(row, texts))
+        _with_buttons(line, parts["head"], _behind(row, texts), texts["boxes"].tolist())
         for line, row in zip(lines, rows, strict=True)
     )
     return Table(name=name, csv=csv, **parts)
@@ -172,9 +172,8 @@ def _behind(row: dict[str, str], results: pd.DataFrame) -> list[int]:
         if not row["measured"]:
             return []
         names = {*row["a"].split(), *row["b"].split()}
-        fits = results["order"].isin(names) | (results["model"] + "@" + results["input"]).isin(
-            names
-        )
+        at_input = results["model"] + "@" + results["input"]
+        fits = results["order"].isin(names) | at_input.isin(names)
     elif "effect" in row:
         fits &= results["order"].notna()
     told = {key: row[key] for key in SHARED if row.get(key)}
@@ -187,23 +186,24 @@ def _behind(row: dict[str, str], results: pd.DataFrame) -> list[int]:
     return [int(number) for number in fits.fillna(False).to_numpy().nonzero()[0]] if named else []
 
 
-def _with_buttons(line: str, head: str, behind: list[int]) -> str:
-    """A row with a button on each measured number, or else on its first cell."""
+def _with_buttons(line: str, head: str, behind: list[int], boxes: list[str]) -> str:
+    """A row with a button on each measured number, or else on its first cell.
+
+    ``behind`` has the numbers of its rows of load_results, of which ``boxes`` has the column.
+    """
     names = re.findall(r"<th(?: class=\"\w+\")?>(.*?)</th>", head.rpartition("<tr>")[2])
-    cells = re.findall(r"<td(.*?)>(.*?)</td>", line)
-    shaded = [i for i, (css, text) in enumerate(cells) if "measured" in css or "recomputed" in css]
+    cells = re.findall(r"<td(.*?)>(.*?)</td>", line, re.DOTALL)
+    shaded = [i for i, (css, _) in enumerate(cells) if "measured" in css or "recomputed" in css]
     plain = [i for i, name in enumerate(names) if name not in DESCRIBING]
     numbers = [i for i in shaded or plain if NUMBER.fullmatch(cells[i][1])]
     chosen = numbers or ([] if shaded else [0])
-    runs = " ".join(map(str, behind))
-    return "<tr>{}</tr>".format(
-        "".join(
-            f'<td{css}><button data-runs="{runs}">{text}</button></td>'
-            if behind and number in chosen
-            else f"<td{css}>{text}</td>"
-            for number, (css, text) in enumerate(cells)
-        )
-    )
+    shown = []
+    for number, (css, text) in enumerate(cells):
+        only = names[number].removesuffix(" boxes") if names[number].endswith(" boxes") else None
+        runs = " ".join(str(run) for run in behind if only in (None, boxes[run]))
+        button = f'<button data-runs="{runs}">{text}</button>'
+        shown.append(f"<td{css}>{button if runs and number in chosen else text}</td>")
+    return f"<tr>{''.join(shown)}</tr>"
 
 
 def scores_of(row: Any) -> Iterator[str]:

@@ -86,6 +86,13 @@ class Page:
             assert time.monotonic() < end, condition
             time.sleep(0.05)
 
+    def wait_for(self, file: Path) -> None:
+        """Until a download is whole."""
+        end = time.monotonic() + PATIENCE
+        while not file.exists() or not file.stat().st_size:
+            assert time.monotonic() < end, file
+            time.sleep(0.05)
+
     def press(self, key: str) -> None:
         """A key, such as "Tab" or "Enter"."""
         code = {"Tab": 9, "Enter": 13, "Escape": 27}[key]
