@@ -156,7 +156,7 @@ class Plan:
         )
 
     def initial_weights(self, wildcards: Any) -> list[str]:
-        """The note that the published weights are there from which a training starts, if it does."""
+        """The note that the published weights are there from which a training starts, if any."""
         init = self.runs[wildcards.run].experiment(self.config.seeds[0]).model_options.init
         note = f"{self.results}/{wildcards.run}/initial_weights.txt"
         return [] if init == "scratch" else [note]

@@ -39,7 +39,7 @@ SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
 SAVING = 120.0
 """Seconds before SLURM's time limit at which a training is told to stop."""
 PROGRESS = 600.0
-"""Seconds that a job must have had at its start to be worth another: loading alone takes minutes."""
+"""Seconds without which another job would come no further: loading alone takes minutes."""
 GOES_ON = "pose.train"
 """The command that continues where it was."""
 
