@@ -50,6 +50,7 @@ ARGUMENTS = {
     "analysis.figure9": "--maps {maps} --output-dir {out}",
     "analysis.intervals": "{run} --truth synthetic={annotations} --resamples 5"
     " --output {out}/resamples.parquet",
+    "analysis.measured": "{run} --command x --output-dir {out}",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
     "analysis.published": "eeffpose-p0-order1@coco --metrics {published} --obtained {obtained}"

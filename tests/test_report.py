@@ -1,7 +1,6 @@
 """The report: one page of all results, and Snakemake's own."""
 
 import base64
-import json
 import re
 from types import SimpleNamespace
 

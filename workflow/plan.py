@@ -77,6 +77,14 @@ class Plan:
             self.config.device == "cuda" or (self.config.device == "auto" and any(devices()))
         )
 
+    def loader_threads(self, cores: int | None, gpus: int | None) -> int:
+        """A job's cores, of which all but one load: its GPU's share of ``cores``, at most 8.
+
+        One where jobs run on the CPU, of which there may be many.
+        """
+        share = (cores or 8) // max(1, int(gpus or 1))
+        return max(2, min(8, share)) if self.gpus else 1
+
     @property
     def device(self) -> str:
         """Where jobs run: of "auto" without a GPU :meth:`start` says once what it means."""
@@ -146,6 +154,12 @@ class Plan:
         return next(
             (run.settings.data_root for run in self.on(dataset).values()), f"data/{dataset}"
         )
+
+    def initial_weights(self, wildcards: Any) -> list[str]:
+        """The note that the published weights are there from which a training starts, if it does."""
+        init = self.runs[wildcards.run].experiment(self.config.seeds[0]).model_options.init
+        note = f"{self.results}/{wildcards.run}/initial_weights.txt"
+        return [] if init == "scratch" else [note]
 
     def run_directory(self, wildcards: Any) -> str:
         """Where a training keeps its checkpoints: a folder for each experiment and data."""

@@ -28,3 +28,10 @@ def what_is_stale(wildcards):
         stale = plan.check(workflow.dag_settings.targets)
         workflow.dag.forcefiles.update(stale)
     return []
+
+
+# A GPU's share of the cores, up to what feeds the fastest net; on a CPU there are many jobs.
+gpu_limit = workflow.global_resources.get("gpu")
+loader_threads = plan.loader_threads(
+    workflow.resource_settings.cores, gpu_limit and gpu_limit.value
+)

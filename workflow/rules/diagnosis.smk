@@ -35,7 +35,7 @@ rule audit:
         "<results>/benchmarks/audit/{run}-seed{seed}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: loader_threads
     resources:
         gpu=plan.gpus,
         device=plan.config.device,
@@ -45,9 +45,9 @@ rule audit:
         detections=lambda wildcards: diagnosis.detections(plan, wildcards.run),
         code=lambda wildcards: plan.code("pose.audit", plan.runs[wildcards.run].model),
     shell:
-        "python workflow/scripts/launch.py {resources.gpu:q} pose.audit --experiment {params.experiment:q}"
+        "python workflow/scripts/launch.py {resources.gpu:q} {threads} pose.audit --experiment {params.experiment:q}"
         " --weights {input.weights:q} --data-root {resources.data_root:q} {params.detections:q}"
-        " --output {output:q} --device {resources.device:q} --workers $(({threads} - 1))"
+        " --output {output:q} --device {resources.device:q}"
         " > {log:q} 2>&1"
 
 

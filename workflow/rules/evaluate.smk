@@ -18,7 +18,7 @@ rule infer:
         "<results>/benchmarks/infer/{run}-seed{seed}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: loader_threads
     resources:
         gpu=plan.gpus,
         device=plan.device,
@@ -27,9 +27,9 @@ rule infer:
         experiment=plan.experiment,
         detections=[],
     shell:
-        "python workflow/scripts/launch.py {resources.gpu:q} pose.infer --experiment {params.experiment:q}"
+        "python workflow/scripts/launch.py {resources.gpu:q} {threads} pose.infer --experiment {params.experiment:q}"
         " --weights {input.weights:q} --data-root {resources.data_root:q} {params.detections:q}"
-        " --output {output[0]:q} --device {resources.device:q} --workers $(({threads} - 1))"
+        " --output {output[0]:q} --device {resources.device:q}"
         " 2>&1 | tee {log:q}"
 
 
