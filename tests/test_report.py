@@ -16,6 +16,8 @@ from snakemake_cli import ROOT
 
 from analysis import comparison, quality, report
 from analysis.claims import shown
+from analysis.report_text import what_was_found
+from analysis.results import load_results
 from pose.support.errors import PoseError
 
 CAPTIONS = sorted((ROOT / "workflow/report").glob("*.rst"))
@@ -65,6 +67,24 @@ def test_a_summary_says_what_was_run_found_and_not_run(text):
     assert "Orders of the ablation: 2, 3, 4, 5, 6, 7." in summary
     assert "failed or unfinished: &lt;img onerror=alert(1)&gt;, seed 2" in summary
     assert re.search(r"Not made: .*claims", summary)
+
+
+def test_the_summary_tells_effects_claims_and_errors_with_the_runs_behind_them(folder):
+    results = load_results(folder)
+    setting = results.loc[results["boxes"] == "det", ["dataset", "input", "protocol"]].iloc[0]
+    effect = {**setting, "boxes": "det", "score": "AP", "effect": "neck"}
+    claims = {"by the paper's tables": ["holds", "fails"], "by measurement": ["not run", "holds"]}
+    names = ["eeffpose-p0-order1, seed 0, det boxes", "eeffpose-p0-order8, seed 0, det boxes"]
+    errors = {"results": names, "jitter, in turn": ["3.0", "5.0"], "miss, in turn": ["8.0", "9.0"]}
+    tables = {name: pd.DataFrame() for names, _ in report.SECTIONS.values() for name in names}
+    tables |= {"effects": pd.DataFrame([effect | {"measured": "2.25", "verdict": "more"}])}
+    tables |= {"claims": pd.DataFrame(claims), "errors": pd.DataFrame(errors)}
+    told = {sentence.text: sentence.runs for sentence in what_was_found(results, tables)}
+    runs = told["Effects on AP in det boxes, synthetic at 64x48: neck +2.2 (more)."]
+    assert [*results.loc[runs, "boxes"]] == ["det"] * 4
+    text = "AP that each kind of error costs, mean of all runs: miss 8.5, jitter 4.0."
+    assert [*results.loc[told[text], "order"]] == ["1", "8"]
+    assert "Of 2 numbers that the paper claims, by its tables: holds 1, fails 1." in told
 
 
 def test_parts_that_are_not_there_are_called_not_run(text):
