@@ -2,6 +2,8 @@
 
 import base64
 import re
+import shutil
+import subprocess
 from types import SimpleNamespace
 
 import jinja2
@@ -170,6 +172,41 @@ def test_every_table_of_snakemakes_report_is_there_as_numbers_too():
     shown = {*re.findall(r'report\(\s*"<results>/tables/([\w{}]+)\.html"', rules)}
     data = {*re.findall(r'report\(\s*"<results>/tables/([\w{}]+)\.csv"', rules)}
     assert shown == data and {"table1", "claims", "quality", "controls"} <= shown
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A checkout whose programs only say what they were called with, and ``make`` in it."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    programs = tmp_path / ".venv/bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "snakemake"):
+        (programs / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (programs / name).chmod(0o755)
+    for name in ("requirements.lock", ".venv/.installed"):
+        (tmp_path / name).touch()
+    (tmp_path / "a.yaml").write_text("# name: b\nname: a\n")
+
+    def make(*words: str) -> list[str]:
+        done = subprocess.run(["make", *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return make
+
+
+def test_make_report_makes_both_reports_of_any_config_and_says_where_one_cannot_be(made, tmp_path):
+    page, workflow, where = made("report", "CONFIG=a.yaml")
+    assert page == "python -m analysis.report a.yaml"
+    assert workflow == "snakemake --configfile a.yaml --report results/a/report.zip --quiet"
+    assert where.split() == ["Workflow", "results/a/report.zip"]
+    (tmp_path / ".venv/bin/snakemake").write_text("#!/bin/sh\necho missing >&2\nexit 1\n")
+    assert made("report", "CONFIG=a.yaml")[-1].endswith("results/a/logs/report.zip.log says")
+    assert (tmp_path / "results/a/logs/report.zip.log").read_text() == "missing\n"
+
+
+def test_make_demo_names_the_page_last(made):
+    assert made("demo")[-1].split() == ["Report", "results/demo/report.html"]
 
 
 @pytest.mark.slow
