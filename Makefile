@@ -28,9 +28,10 @@ demo: setup
 # Snakemake's own report needs every result; the page takes whatever is there.
 report: setup
 	@$(BIN)/python -m analysis.report $(CONFIG)
-	@zip=results/$$(sed -n 's/^name: *//p' $(CONFIG))/report.zip; \
-		$(SNAKEMAKE) --configfile $(CONFIG) --report $$zip --quiet 2> /dev/null \
-		&& echo "Workflow  $$zip" || echo "Workflow  not yet: some results of $(CONFIG) are missing"
+	@folder=results/$$(sed -n 's/^name: *//p' $(CONFIG)) && mkdir -p $$folder/logs && \
+		$(SNAKEMAKE) --configfile $(CONFIG) --report $$folder/report.zip --quiet \
+			2> $$folder/logs/report.zip.log && echo "Workflow  $$folder/report.zip" \
+		|| echo "Workflow  not made, as $$folder/logs/report.zip.log says"
 
 test: setup
 	$(BIN)/python -m pytest -n 2

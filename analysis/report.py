@@ -73,6 +73,8 @@ SECTIONS = {
 """Section -> its tables and figures, by the names of their files."""
 CAPTION_OF = {"figure2": "architecture", "figure3": "architecture", "figure4": "architecture"}
 CAPTION_OF |= {"figure5": "architecture", "figure6": "overlays", "figure7": "overlays"}
+CAPTION_OF |= {"figure1_today": "figure1_today"}
+"""Figure -> its caption, where that is not called as the figure up to its first "_"."""
 LARGEST = 400_000
 """Bytes of an SVG that is shown as it is; of a larger one its PNG is."""
 WIDEST, WEBP_QUALITY = 1600, 80
@@ -96,8 +98,6 @@ def read_figures(folder: Path, pattern: str) -> list[Figure]:
 def _figure(folder: Path, name: str) -> Figure:
     svg, png, text = (folder / f"{name}.{kind}" for kind in ("svg", "png", "txt"))
     caption = CAPTIONS / f"{CAPTION_OF.get(name, name.partition('_')[0])}.rst"
-    if name == "figure1_today":
-        caption = CAPTIONS / f"{name}.rst"
     told = [read_text(caption).split("\n\n")[0]] if caption.exists() else []
     told += [read_text(text)] if text.exists() else []
     if svg.exists() and (svg.stat().st_size < LARGEST or not png.exists()):

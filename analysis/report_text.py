@@ -50,13 +50,15 @@ def what_was_found(results: pd.DataFrame, tables: Tables) -> Iterator[Sentence]:
         table = tables[f"table{number}"]
         if "verdict" in table and (table["verdict"] != "not run").any():
             yield Sentence(f"Table {number} beside the paper's: {_verdicts(table['verdict'])}.")
-    yield from _effects(tables["effects"])
+    yield from _effects(results, tables["effects"])
     if len(claims := tables["claims"]):
-        text = f"Of {len(claims)} numbers that the paper claims, by its own tables:"
-        yield Sentence(f"{text} {_verdicts(claims['by the paper' + chr(39) + 's tables'])}.")
+        by_tables = _verdicts(claims["by the paper's tables"])
+        yield Sentence(
+            f"Of {len(claims)} numbers that the paper claims, by its tables: {by_tables}."
+        )
         if (claims["by measurement"] != "not run").any():
             yield Sentence(f"By what was measured here: {_verdicts(claims['by measurement'])}.")
-    yield from _errors(tables["errors"])
+    yield from _errors(results, tables["errors"])
     if len(controls := tables["controls"]):
         known = controls[controls["unrounded"] != ""]
         inside = (known["outside"] == "").sum()
@@ -150,11 +152,12 @@ def _best(results: pd.DataFrame) -> Iterator[Sentence]:
             yield Sentence(f"{text}.", [*group.index[ends]])
 
 
-def _effects(effects: pd.DataFrame) -> Iterator[Sentence]:
+def _effects(results: pd.DataFrame, effects: pd.DataFrame) -> Iterator[Sentence]:
     if effects.empty:
         return
     keys = ["dataset", "input", "protocol", "boxes"]
-    for (dataset, size, _, boxes), own in effects.groupby(keys, sort=False):
+    for setting, own in effects.groupby(keys, sort=False):
+        dataset, size, _, boxes = setting
         main = own[own["score"].isin(["AP", PCKH])]
         parts = [
             f"{row['effect']} {float(row['measured']):+.1f} ({row['verdict']})"
@@ -162,18 +165,21 @@ def _effects(effects: pd.DataFrame) -> Iterator[Sentence]:
             if row["measured"]
         ]
         if parts:
+            same = (results[keys] == list(setting)).fillna(False).all(axis=1)
+            text = f"Effects on {main['score'].iloc[0]} in {boxes} boxes, {dataset} at {size}:"
             yield Sentence(
-                f"Effects on {main['score'].iloc[0]} in {boxes} boxes, {dataset} at {size}:"
-                f" {', '.join(parts)}."
+                f"{text} {', '.join(parts)}.", [*results.index[same & results["order"].notna()]]
             )
 
 
-def _errors(errors: pd.DataFrame) -> Iterator[Sentence]:
+def _errors(results: pd.DataFrame, errors: pd.DataFrame) -> Iterator[Sentence]:
     kinds = [name for name in errors if name.endswith(", in turn")]
     if len(errors) and kinds:
         means = errors[kinds].astype(float).mean().sort_values(ascending=False)
         costs = [f"{name.removesuffix(', in turn')} {mean:.1f}" for name, mean in means.items()]
-        yield Sentence(f"AP that each kind of error costs, mean of all runs: {', '.join(costs)}.")
+        text = f"AP that each kind of error costs, mean of all runs: {', '.join(costs)}."
+        named = [number for number, row in results.iterrows() if label(row) in {*errors["results"]}]
+        yield Sentence(text, named)
 
 
 def _verdicts(column: pd.Series) -> str:

@@ -2,6 +2,8 @@
 
 import base64
 import re
+import shutil
+import subprocess
 from types import SimpleNamespace
 
 import jinja2
@@ -16,6 +18,8 @@ from snakemake_cli import ROOT
 
 from analysis import comparison, quality, report
 from analysis.claims import shown
+from analysis.report_text import what_was_found
+from analysis.results import load_results
 from pose.support.errors import PoseError
 
 CAPTIONS = sorted((ROOT / "workflow/report").glob("*.rst"))
@@ -65,6 +69,24 @@ def test_a_summary_says_what_was_run_found_and_not_run(text):
     assert "Orders of the ablation: 2, 3, 4, 5, 6, 7." in summary
     assert "failed or unfinished: &lt;img onerror=alert(1)&gt;, seed 2" in summary
     assert re.search(r"Not made: .*claims", summary)
+
+
+def test_the_summary_tells_effects_claims_and_errors_with_the_runs_behind_them(folder):
+    results = load_results(folder)
+    setting = results.loc[results["boxes"] == "det", ["dataset", "input", "protocol"]].iloc[0]
+    effect = {**setting, "boxes": "det", "score": "AP", "effect": "neck"}
+    claims = {"by the paper's tables": ["holds", "fails"], "by measurement": ["not run", "holds"]}
+    names = ["eeffpose-p0-order1, seed 0, det boxes", "eeffpose-p0-order8, seed 0, det boxes"]
+    errors = {"results": names, "jitter, in turn": ["3.0", "5.0"], "miss, in turn": ["8.0", "9.0"]}
+    tables = {name: pd.DataFrame() for names, _ in report.SECTIONS.values() for name in names}
+    tables |= {"effects": pd.DataFrame([effect | {"measured": "2.25", "verdict": "more"}])}
+    tables |= {"claims": pd.DataFrame(claims), "errors": pd.DataFrame(errors)}
+    told = {sentence.text: sentence.runs for sentence in what_was_found(results, tables)}
+    runs = told["Effects on AP in det boxes, synthetic at 64x48: neck +2.2 (more)."]
+    assert [*results.loc[runs, "boxes"]] == ["det"] * 4
+    text = "AP that each kind of error costs, mean of all runs: miss 8.5, jitter 4.0."
+    assert [*results.loc[told[text], "order"]] == ["1", "8"]
+    assert "Of 2 numbers that the paper claims, by its tables: holds 1, fails 1." in told
 
 
 def test_parts_that_are_not_there_are_called_not_run(text):
@@ -152,6 +174,41 @@ def test_every_table_of_snakemakes_report_is_there_as_numbers_too():
     assert shown == data and {"table1", "claims", "quality", "controls"} <= shown
 
 
+@pytest.fixture
+def made(tmp_path):
+    """A checkout whose programs only say what they were called with, and ``make`` in it."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    programs = tmp_path / ".venv/bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "snakemake"):
+        (programs / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (programs / name).chmod(0o755)
+    for name in ("requirements.lock", ".venv/.installed"):
+        (tmp_path / name).touch()
+    (tmp_path / "a.yaml").write_text("# name: b\nname: a\n")
+
+    def make(*words: str) -> list[str]:
+        done = subprocess.run(["make", *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return make
+
+
+def test_make_report_makes_both_reports_of_any_config_and_says_where_one_cannot_be(made, tmp_path):
+    page, workflow, where = made("report", "CONFIG=a.yaml")
+    assert page == "python -m analysis.report a.yaml"
+    assert workflow == "snakemake --configfile a.yaml --report results/a/report.zip --quiet"
+    assert where.split() == ["Workflow", "results/a/report.zip"]
+    (tmp_path / ".venv/bin/snakemake").write_text("#!/bin/sh\necho missing >&2\nexit 1\n")
+    assert made("report", "CONFIG=a.yaml")[-1].endswith("results/a/logs/report.zip.log says")
+    assert (tmp_path / "results/a/logs/report.zip.log").read_text() == "missing\n"
+
+
+def test_make_demo_names_the_page_last(made):
+    assert made("demo")[-1].split() == ["Report", "results/demo/report.html"]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium")
 def test_in_a_browser_it_sorts_filters_exports_and_is_used_by_keyboard(folder, tmp_path):
@@ -171,18 +228,18 @@ def test_in_a_browser_it_sorts_filters_exports_and_is_used_by_keyboard(folder, t
 
         page.run("document.querySelector('#table-results input[type=search]').focus()")
         page.ask("Input.insertText", text="order1")
-        assert page.run(models) == ["eeffpose-p0-order1"] * 4
+        assert page.run(models) == ["eeffpose-p0-order1"] * 5
 
         page.run("document.querySelector('#table-results .buttons-csv').click()")
         file = tmp_path / "results.csv"
         page.wait_for(file)
         exported = pd.read_csv(file)
-        assert len(exported) == 4 and {"model", "AP"} <= {*exported} and "commit" not in exported
+        assert len(exported) == 5 and {"model", "AP"} <= {*exported} and "commit" not in exported
         page.run("document.querySelector('#table-results .buttons-colvis').click()")
         page.run("[...document.querySelectorAll('.dt-button-collection button')]"
                  ".find(b => b.textContent.trim() === 'commit').click()")  # fmt: skip
         assert "commit" in page.run(f"{table}.tHead.textContent")
-        page.press("Escape")
+        page.run("document.querySelector('.dt-button-background').click()")
 
         page.run(f"{table}.querySelector('td button').focus()")
         page.press("Enter")

@@ -65,9 +65,12 @@ picture.addEventListener("keydown", event => {
   if (event.key === "-") resize(1 / 1.5);
 });
 
-// Paper shows all rows.
+// Paper shows all rows, and where each number comes from.
 const all = length => DataTable.tables({ api: true }).iterator("table", settings => {
   if (settings.oFeatures.bPaginate) new DataTable.Api(settings).page.len(length).draw();
 });
-addEventListener("beforeprint", () => all(-1));
+addEventListener("beforeprint", () => {
+  all(-1);
+  document.querySelectorAll("#provenance details").forEach(run => { run.open = true; });
+});
 addEventListener("afterprint", () => all(PER_PAGE));
