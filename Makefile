@@ -2,16 +2,20 @@
 # make test    the tests
 # make report CONFIG=config/coco.yaml    the report of whatever results of a config are there
 # make bench   speed against named baselines, into results/bench: a quarter of an hour
+# make gpu-check  whether a GPU computes what the CPU does: ten checks, minutes
+# make bench-gpu  speed on a GPU against the released way, into results/bench: minutes
 # Everything runs in .venv, which is made from requirements.lock on first use.
 
 PYTHON ?= python3
 override VENV := .venv
 BIN := $(VENV)/bin
+# An index with torch for another CUDA: make TORCH_INDEX=https://download.pytorch.org/whl/cu126 setup
+OF_CUDA := ^(torch|torchvision|triton|nvidia-.*|cuda-.*)==
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
 override DEMO := results/demo
 CONFIG ?= config/config.yaml
 
-.PHONY: demo report test test-all bench lint lock setup clean
+.PHONY: demo report test test-all bench gpu-check bench-gpu lint lock setup clean
 
 # What the steps print is shown; what Snakemake does is in its log, and shown where it fails.
 demo: setup
@@ -43,6 +47,12 @@ bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check openvino==2026.4.1
 	$(BIN)/python -m pose.bench --output-dir results/bench
 
+gpu-check: setup
+	$(BIN)/python -m pose.gpu_check
+
+bench-gpu: setup
+	$(BIN)/python -m pose.bench gpu --output-dir results/bench
+
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -64,7 +74,14 @@ $(VENV)/.installed: requirements.lock
 		{ echo "error: $(VENV) is not ours to replace; move it away"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $(VENV)/.made-by-make
+ifdef TORCH_INDEX
+	grep -E '^torch(vision)?==' requirements.lock > $(VENV)/torch.txt
+	grep -Ev '$(OF_CUDA)' requirements.lock > $(VENV)/others.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --index-url $(TORCH_INDEX) -r $(VENV)/torch.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r $(VENV)/others.txt
+else
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+endif
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--no-binary xtcocotools xtcocotools==1.14.3 \
 		|| echo "xtcocotools could not be built (is a C compiler installed?); going on without it"

@@ -8,8 +8,10 @@ if it is asked for, goes through the shortest form of every check.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +55,10 @@ def main(argv: list[str] | None = None) -> None:
     for name in args.names:
         if name not in CHECKS:
             raise PoseError(f"unknown check {name!r}{nearest(name, CHECKS)}")
-    device = select_device("auto" if args.device == "cuda" else "cpu")
-    if device.type != args.device:  # and a line has said that no GPU is there
+    with redirect_stderr(io.StringIO()) as said:
+        device = select_device("auto" if args.device == "cuda" else "cpu")
+    if device.type != args.device:
+        print(said.getvalue().strip().replace("running on the CPU", "nothing was checked"))
         return
     verdicts = []
     for name in args.names or CHECKS:

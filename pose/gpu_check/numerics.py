@@ -74,13 +74,16 @@ def step(setup: Setup, found: Findings) -> None:
 
 def autocast(setup: Setup, found: Findings) -> None:
     """Gradients in 16 bits against fp32, and a step that overflows."""
-    crops, halvings = nets.batch(setup, 4), 12
+    images, halvings = 2 if setup.quick else 4, 12
+    crops = nets.batch(setup, images)
     loose = 4 if setup.quick else 1  # small crops round more
     for name in nets.of(setup, STEPPED[:2]):
         model = nets.net(name)
-        truth = nets.one_step(model, crops, nets.settings(setup, name, 4), setup.device).gradients
+        truth = nets.one_step(
+            model, crops, nets.settings(setup, name, images), setup.device
+        ).gradients
         for precision, limit in AUTOCAST.items():
-            chosen = nets.settings(setup, name, 4, precision=precision)
+            chosen = nets.settings(setup, name, images, precision=precision)
             scale = 2.0**16 if precision == "fp16" else 1.0
             for _ in range(halvings):  # as the training lowers it where the first steps overflow
                 ours = nets.one_step(model, crops, chosen, setup.device, scale).gradients
@@ -96,11 +99,11 @@ def autocast(setup: Setup, found: Findings) -> None:
 
 def _overflow(setup: Setup, found: Findings) -> None:
     (name,) = nets.of(setup, nets.ORDERS[:1])
-    take = nets.stepper(setup, nets.net(name), nets.settings(setup, name, 4, precision="fp16"))
+    take = nets.stepper(setup, nets.net(name), nets.settings(setup, name, 2, precision="fp16"))
     before = [value.clone() for value in take.model.state_dict().values()]
     take.net = lambda images: take.model(images) * torch.inf
     scale = take.scaler.get_scale()
-    _, after = take(nets.batch(setup, 4), 0)
+    _, after = take(nets.batch(setup, 2), 0)
     found.require(after.item() == scale / 2, "an overflow does not halve the scale of the loss")
     kept = all(map(torch.equal, before, take.model.state_dict().values()))
     found.require(kept, "a skipped step changes the weights")
