@@ -278,7 +278,7 @@ def test_the_real_efficientpose_meets_its_known_answer_although_killed_in_the_mi
     settings = (f"mpii_root={photographs / 'mpii_mini'}", "only=[efficientpose-1]")
     arguments = ("--cores", "1", "published", "--config", *settings)
     results = publisher.project / "results/demo"
-    infers = results / f"logs/published/{EFFICIENTPOSE}-infer-gt.log"
+    infers = results / f"logs/published/{EFFICIENTPOSE}-infer.log"
     killed_when(publisher.project, infers.exists, *arguments)
     done = snakemake(publisher.project, *arguments)
     assert done.returncode == 0, done.stderr

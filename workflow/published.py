@@ -73,6 +73,11 @@ class Published:
         """The sources of boxes with which a checkpoint is evaluated."""
         return ["gt", "det"] if self.boxes[file.dataset] else ["gt"]
 
+    def pattern(self, *boxes: str) -> str:
+        """What the names of the checkpoints match that are evaluated with these sources."""
+        names = [file.name for file in whole_models() if self.sources(file) == list(boxes)]
+        return "|".join(names) or "(?!)"
+
     @cached_property
     def failed(self) -> set[str]:
         """The lists of files that could not all be had, before this call: another try is due."""
@@ -100,13 +105,14 @@ class Published:
         dataset, root = self._data(wildcards)
         return dataset_of(dataset).ground_truth(root)
 
-    def detections(self, wildcards: Any) -> list[Path]:
-        """The detector's boxes, or nothing."""
+    def detections(self, wildcards: Any) -> Path:
+        """Where a detector saw people on the val images."""
         dataset, root = self._data(wildcards)
-        return [root / self.boxes[dataset]] if wildcards.boxes == "det" else []
+        return root / self.boxes[dataset]
 
-    def detections_arguments(self, wildcards: Any) -> list[str]:
-        return [word for path in self.detections(wildcards) for word in ("--detections", str(path))]
+    def both_boxes(self, wildcards: Any, gt_output: str) -> list[str]:
+        """The same as an argument, and the file for the ground truth's own boxes."""
+        return ["--detections", str(self.detections(wildcards)), "--gt-output", gt_output]
 
     def scoring(self, wildcards: Any) -> list[str]:
         """The arguments of ``pose.evaluate``; nobody tells the seed of a published checkpoint."""
