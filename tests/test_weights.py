@@ -444,7 +444,7 @@ def test_unreadable_checkpoints_are_one_line(tmp_path):
         read_state_dict(path)
     for content in (save(TENSORS), b"<!DOCTYPE html>", b""):  # renamed, a proxy's page, empty
         path.write_bytes(content)
-        with pytest.raises(PoseError, match="it is damaged, or not written by torch.save with its"):
+        with pytest.raises(PoseError, match="it is damaged, or not written by "):
             read_state_dict(path)
     with pytest.raises(PoseError, match="no such file"):
         read_state_dict(tmp_path / "absent.pth")

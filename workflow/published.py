@@ -51,10 +51,17 @@ class Published:
     def fetched(self, wildcards: Any) -> list[str]:
         """Those of them that there are data for."""
         files = [published_file(name) for name in self.names(wildcards)]
+        if not files:
+            stop(f"{wildcards.table}: none of its checkpoints is in config: only")
         if not self.roots.keys() & {file.dataset for file in files}:
             needed = " ".join(sorted({f"{file.dataset}_root=DIR" for file in files}))
             stop(f"{wildcards.table}: no data; add --config {needed} (one is enough)")
-        return [file.name for file in files if file.dataset in self.roots]
+        found = [file for file in files if file.dataset in self.roots]
+        for dataset in {file.dataset for file in found if "det" in self.sources(file)}:
+            boxes = self.roots[dataset] / self.boxes[dataset]
+            if not boxes.is_file():
+                stop(f"{dataset}_detections {boxes}: no such file; put the detector's boxes there")
+        return [file.name for file in found]
 
     def obtained(self, table: str) -> Path:
         """What pose.weights obtain wrote for a table."""
