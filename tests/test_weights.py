@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from reference_fill import fixtures, images, model_of, relative_difference, state_dict
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from pose.models import create_model, list_models
 from pose.models.eeffpose.backbone import EffNet
@@ -442,6 +442,10 @@ def test_unreadable_checkpoints_are_one_line(tmp_path):
     path.write_bytes(checkpoint(path, {"a": torch.ones(100)})[:-200])
     with pytest.raises(PoseError, match=f"{path}: not a readable file"):
         read_state_dict(path)
+    for content in (save(TENSORS), b"<!DOCTYPE html>", b""):  # renamed, a proxy's page, empty
+        path.write_bytes(content)
+        with pytest.raises(PoseError, match="it is damaged, or not written by "):
+            read_state_dict(path)
     with pytest.raises(PoseError, match="no such file"):
         read_state_dict(tmp_path / "absent.pth")
     with pytest.raises(PoseError, match="not a plain file"):

@@ -30,13 +30,12 @@ NUMBERS = {
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU.
 
-    Reads safetensors and torch files, of which nothing that could run code is unpickled. Takes the
+    Reads safetensors and torch files, of which nothing is unpickled. Takes the
     tensors out of the one mapping in the file that holds some, or of the ``state_dict``,
     ``model_state_dict`` or ``model`` among several, or of a net of torch.nn's layers that was
-    pickled whole. Drops the prefixes ``module.`` and
-    ``_orig_mod.``, and ``model.`` where all names have it. Raises PoseError for a missing or
-    unreadable file, for one that holds anything but tensors there, and for values that are not
-    finite.
+    pickled whole. Drops the prefixes ``module.`` and ``_orig_mod.``, and ``model.`` where all names
+    have it. Raises PoseError for a missing or unreadable file, for one that holds anything but
+    tensors there, and for values that are not finite.
     """
     path = Path(path)
     state = _state_dict(_content(path), path)
@@ -74,7 +73,9 @@ def _refuse_bomb(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > UNPACKED * path.stat().st_size:
-            raise ValueError(f"it would unpack to {unpacked / 1e9:.1f} GB, which no weights do")
+            raise pickled.Refused(
+                f"it would unpack to {unpacked / 1e9:.1f} GB, which no weights do"
+            )
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:

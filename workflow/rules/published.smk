@@ -76,21 +76,35 @@ rule convert_published:
 use rule infer as infer_published with:
     input:
         published.annotations,
-        detections=published.detections,
         weights="<results>/published/{checkpoint}/weights.safetensors",
     output:
-        "<results>/published/{checkpoint}/predictions_{boxes}.npz",
+        f"<results>/published/{{checkpoint,{published.pattern('gt')}}}/predictions_gt.npz",
     log:
-        "<results>/logs/published/{checkpoint}-infer-{boxes}.log",
+        "<results>/logs/published/{checkpoint}-infer.log",
     benchmark:
-        "<results>/benchmarks/published/{checkpoint}-infer-{boxes}.tsv"
+        "<results>/benchmarks/published/{checkpoint}-infer.tsv"
     resources:
         gpu=plan.gpus,
         device=plan.device,
         data_root=published.root,
     params:
         experiment=lambda wildcards: published.experiment(wildcards).model_dump_json(),
-        detections=published.detections_arguments,
+        detections=[],
+        code=lambda wildcards: plan.code("pose.infer", published.model(wildcards)),
+
+
+# As infer_both.
+use rule infer_published as infer_published_both with:
+    input:
+        published.annotations,
+        published.detections,
+        weights="<results>/published/{checkpoint}/weights.safetensors",
+    output:
+        f"<results>/published/{{checkpoint,{published.pattern('gt', 'det')}}}/predictions_det.npz",
+        f"<results>/published/{{checkpoint,{published.pattern('gt', 'det')}}}/predictions_gt.npz",
+    params:
+        experiment=lambda wildcards: published.experiment(wildcards).model_dump_json(),
+        detections=lambda wildcards, output: published.both_boxes(wildcards, output[1]),
         code=lambda wildcards: plan.code("pose.infer", published.model(wildcards)),
 
 
