@@ -16,7 +16,7 @@ rule html_report:
     conda:
         "../../environment.yml"
     params:
-        folder=plan.results,
+        folder=subpath(output[0], parent=True),
         options=plan.options(workflow.configfiles, workflow.config_settings.config_args),
         code=plan.code("analysis.report"),
     shell:
