@@ -85,7 +85,7 @@ rule errors:
         "../../environment.yml"
     params:
         arguments=diagnosis.errors(plan),
-        folder=plan.results,
+        folder=subpath(output.csv, ancestor=2),
         code=plan.code("analysis.errors"),
     shell:
         "python -m analysis.errors {params.arguments:q} --results {input.predictions:q}"

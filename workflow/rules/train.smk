@@ -13,9 +13,9 @@ rule initial_weights:
         "<results>/logs/initial_weights/{run}.log",
     benchmark:
         "<results>/benchmarks/initial_weights/{run}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
-    localrule: True
     params:
         experiment=plan.experiment,
     shell:
