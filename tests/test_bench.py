@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pose.bench import __main__ as bench
-from pose.bench import ap, decoding, inference, loading, training, workflow
+from pose.bench import ap, decoding, gpu, inference, loading, training, workflow
 from pose.bench.measure import Row, Settings, as_it_comes, compare, interleave
 from pose.data.samples import Samples
 
@@ -110,6 +110,23 @@ def test_the_command_writes_complete_tables(tmp_path, monkeypatch, capsys):
             assert {"cpu", "cores", "threads", "versions", "commit", "date"} < row.keys()
             assert np.isfinite([float(row[key]) for key in ("median", "min", "max")]).all()
     assert "torch.mm" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_bench_of_gpus_measures_all_its_parts_on_a_cpu(tmp_path, capsys):
+    bench.main(["gpu", "--quick", "--repeats", "1", "--output-dir", str(tmp_path)])
+    rows = list(csv.DictReader((tmp_path / "gpu.csv").open()))
+    assert all(row["median"] for row in rows), rows
+    parts = ("memory", "training, shuffle", "training, other", "training, processes", "inference")
+    for part in (*parts, "rendered images, loader", "rendered images, end", "the paper's orders"):
+        assert any(row["name"].replace("MPII", "rendered images").startswith(part) for row in rows)
+    assert rows[-1]["unit"] == "h"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_its_bench_says_so(tmp_path):
+    (row,) = gpu.measure(Settings())
+    assert row.median is None and row.limit == "no GPU is visible"
 
 
 def test_an_unknown_benchmark_is_named(monkeypatch):

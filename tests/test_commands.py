@@ -73,6 +73,7 @@ ARGUMENTS = {
     "pose.evaluation.submission": "--predictions {predictions} --image-info {annotations}"
     " --name a --output-dir {out}",
     "pose.experiment": "eeffpose-p0",
+    "pose.gpu_check": "environment --device cpu --output {out}/checks.csv",
     "pose.graph": "shufflenetv2 --input 64x64 --output {out}/graphs.json",
     "pose.infer": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
     " --output {out}/predictions.npz",

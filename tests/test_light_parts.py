@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LIGHT = ("pose.models", "pose.training", "pose.train", "pose.infer", "pose.evaluation.decode")
+LIGHT += ("pose.gpu_check", "pose.bench.gpu")
 LIGHT += ("pose.bench.gemm", "pose.bench.training", "pose.bench.inference", "pose.bench.decoding")
 
 IMPORT_ALL = """

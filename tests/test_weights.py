@@ -11,6 +11,7 @@ import zipfile
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ import torch
 from reference_fill import fixtures, images, model_of, relative_difference, state_dict
 from safetensors.torch import save, save_file
 
+from pose.config import experiment
 from pose.models import create_model, list_models
 from pose.models.eeffpose.backbone import EffNet
 from pose.support.errors import PoseError
@@ -525,6 +527,17 @@ def test_extended_convolutions_start_from_imagenet_and_the_trunk_from_detection(
         assert all(torch.equal(ours[key], tensor) for key, tensor in trunk.items())
         assert torch.equal(backbone.extended["6"][0][0].conv_pw.weight, imagenet[last])
     assert not torch.equal(imagenet[last], detection[last])
+
+
+def test_what_a_training_starts_from_is_fetched_and_checked_before(publish, tmp_path, capsys):
+    settings = experiment("eeffpose-p0-order1", "coco", (256, 192))
+    file = tmp_path / "experiment.json"
+    file.write_text(settings.model_dump_json())
+    for name in ("tf_efficientnet_b0", "tf_efficientdet_d0_ap"):
+        publish(name, checkpoint(tmp_path / "file.pth", {"x": torch.zeros(1)}))
+    main(["initial", "--experiment", str(file)])
+    paths = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert paths == ["tf_efficientnet_b0.pth", "tf_efficientdet_d0_ap.pth"]
 
 
 def test_backbone_weights_fill_the_trunk_wholly(publish, tmp_path):

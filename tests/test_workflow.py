@@ -84,14 +84,6 @@ def test_the_documented_calls_give_every_gpu_a_loader(checkout, call):
     assert all(int(gpus) >= 1 and int(cores) >= 4 * int(gpus) for gpus, cores, _ in jobs)
 
 
-def test_published_weights_are_fetched_before_a_job_has_a_gpu(checkout):
-    options = ("--configfile", "config/coco.yaml", "--printshellcmds", "--quiet", "progress")
-    done = snakemake(checkout, "--dry-run", *options)
-    assert done.stdout.count("-m pose.weights initial --experiment") == 8
-    assert "localrule initial_weights" in done.stdout
-    assert "initial_weights" not in snakemake(checkout, "--dry-run").stdout  # none from scratch
-
-
 @pytest.mark.slow
 def test_a_training_asks_slurm_for_its_gpus_and_one_task(checkout, tmp_path, test_data):
     pytest.importorskip("snakemake_executor_plugin_slurm")

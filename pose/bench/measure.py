@@ -158,6 +158,7 @@ def machine() -> dict[str, str | int]:
     """Where and with what the numbers were taken: the same columns in every table."""
     return {
         "cpu": _cpu(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         "cores": package("psutil").cpu_count(logical=False) or os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "memory_gb": round(package("psutil").virtual_memory().total / 1e9),

@@ -1,0 +1,48 @@
+"""A config worked off without Snakemake leaves what tables and figures are made of."""
+
+import os
+import subprocess
+import sys
+import tarfile
+
+import pytest
+import yaml
+from training_runs import ROOT
+
+from workflow.scripts import plain
+from workflow.settings import read
+
+
+def test_the_showcase_is_a_config_of_the_workflow_with_all_orders_at_full_size():
+    (config,) = read(yaml.safe_load((ROOT / "config/gpu_showcase.yaml").read_text()))
+    assert config.models == tuple(f"eeffpose-p0-order{order}" for order in range(1, 9))
+    assert (config.input, config.device) == ((256, 192), "cuda")
+
+
+@pytest.mark.slow
+def test_the_archive_makes_table_1_and_figure_8_elsewhere(tmp_path, monkeypatch):
+    settings = yaml.safe_load((ROOT / "config/miniature.yaml").read_text())
+    config = tmp_path / "miniature.yaml"
+    config.write_text(yaml.safe_dump(settings | {"device": "cpu"}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    plain.main([str(config), "--at-once", "2", "--archive", "showcase.tar.gz"])
+    elsewhere = tmp_path / "elsewhere"
+    with tarfile.open("showcase.tar.gz") as archive:
+        assert not any(name.endswith((".safetensors", ".jpg")) for name in archive.getnames())
+        archive.extractall(elsewhere, filter="data")
+    folders = sorted(elsewhere.glob("results/miniature/*/seed0"))
+    assert len(folders) == 2
+    sheet = ("--models", str(ROOT / "config/models.tsv"), "--output-dir", str(tmp_path / "out"))
+    for name in (["analysis.figure8"], ["analysis.comparison", "1"]):
+        command = [sys.executable, "-m", *name, *map(str, folders), *sheet]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+        assert done.returncode == 0, done.stderr
+    assert {"figure8.svg", "table1.csv"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_command_that_fails_is_told_by_its_last_line(tmp_path):
+    with pytest.raises(plain.PoseError, match=r"seed0, train: .* --experiment"):
+        (tmp_path / "seed0").mkdir()
+        plain.run(tmp_path / "seed0", "train", "pose.train")
