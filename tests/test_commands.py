@@ -56,6 +56,7 @@ ARGUMENTS = {
     "analysis.published": "eeffpose-p0-order1@coco --metrics {published} --obtained {obtained}"
     " --output-dir {out}",
     "analysis.quality": "{runs} --output-dir {out}",
+    "analysis.report": "{run} --output {out}/report.html",
     "analysis.training": "{runs} --output-dir {out}",
     "pose.audit": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
     " --output {out}/audit.csv",

@@ -39,8 +39,9 @@ def checkout(tmp_path_factory) -> Path:
 def test_the_bare_command_plans_the_eight_trainings(checkout):
     jobs = plan(checkout)
     assert jobs["train"] == 8
-    assert jobs["infer"] == jobs["evaluate"] == 16  # ground-truth and detector boxes
-    assert jobs["total"] == 68
+    assert jobs["infer_both"] == 8  # of which each predicts in ground-truth and detector boxes
+    assert jobs["evaluate"] == 16
+    assert jobs["total"] == 61
 
 
 def test_the_papers_config_plans_every_row_of_its_tables(checkout):
@@ -58,6 +59,54 @@ def test_the_papers_config_plans_every_row_of_its_tables(checkout):
     assert {f"coco-{r.model}-{r.input}" for r in reported.comparison(3).itertuples()} <= submitted
     for number in (1, 2, 3, 4):
         assert f"results/paper/tables/table{number}.html" in done.stdout
+
+
+def _documented() -> list[str]:
+    """The calls of Snakemake for GPUs that the configs' heads and the docs tell, one a line."""
+    texts = [(ROOT / f"config/{name}.yaml").read_text() for name in ("coco", "mpii", "paper")]
+    texts += [(ROOT / name).read_text().replace("\\\n", " ") for name in ("docs/cluster.md",)]
+    found = re.findall(r"^(?:#   |    )snakemake (.*)", "\n".join(texts), re.MULTILINE)
+    return [call for call in found if "slurm" not in call and "--configfile" in call]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(call, marks=pytest.mark.slow if number else ())
+        for number, call in enumerate(_documented())
+    ],
+)
+def test_the_documented_calls_give_every_gpu_a_loader(checkout, call):
+    done = snakemake(checkout, "--dry-run", "--printshellcmds", *call.split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = re.findall(r"launch.py (\d+) (\d+) pose.(train|infer|audit)", done.stdout)
+    assert {command for _, _, command in jobs} == {"train", "infer", "audit"}
+    assert all(int(gpus) >= 1 and int(cores) >= 4 * int(gpus) for gpus, cores, _ in jobs)
+
+
+def test_published_weights_are_fetched_before_a_job_has_a_gpu(checkout):
+    options = ("--configfile", "config/coco.yaml", "--printshellcmds", "--quiet", "progress")
+    done = snakemake(checkout, "--dry-run", *options)
+    assert done.stdout.count("-m pose.weights initial --experiment") == 8
+    assert "localrule initial_weights" in done.stdout
+    assert "initial_weights" not in snakemake(checkout, "--dry-run").stdout  # none from scratch
+
+
+@pytest.mark.slow
+def test_a_training_asks_slurm_for_its_gpus_and_one_task(checkout, tmp_path, test_data):
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    for name in ("sbatch", "squeue", "sacct", "sinfo", "scontrol"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/{name}.txt; exit 1\n')
+        (tmp_path / name).chmod(0o755)
+    target = "results/coco_mini/eeffpose-p0-order1/seed0/weights.safetensors"
+    options = ("--workflow-profile", "profiles/slurm", "--configfile", "config/coco_mini.yaml")
+    options += ("--slurm-no-account", "--default-resources", "slurm_partition=gpu")
+    settings = ("--config", "device=cuda", f"data_root={test_data}/coco_mini")
+    snakemake(checkout, *options, *settings, "--", target, path=tmp_path)
+    asked, wrapped = (tmp_path / "sbatch.txt").read_text().splitlines()[0].split(" --wrap=")
+    assert "--gpus=1" in asked and "--cpus-per-task=8" in asked and " -t 1440 " in asked
+    assert "--ntasks" not in asked
+    assert "train:run=eeffpose-p0-order1,seed=0" in wrapped
 
 
 def test_a_real_data_set_is_planned_from_its_folder_alone(checkout, test_data):

@@ -12,13 +12,16 @@ from pose.support.errors import PoseError, command, nearest
 from pose.support.files import atomic
 
 BENCHMARKS = ("gemm", "training", "loading", "decoding", "ap", "inference", "workflow")
-"""Modules of this package, each with a function ``measure``."""
+"""Modules of this package, each with a function ``measure``; and one that only GPUs need."""
+ON_GPUS = ("gpu",)
 
 
 def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("pose.bench", __doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS + ON_GPUS)}"
+    )
     parser.add_argument("--output-dir", type=cli.output_folder, default=Path("results/bench"))
     parser.add_argument("--repeats", type=cli.whole(1, 1000), default=5)
     parser.add_argument("--quick", action="store_true", help="smallest sizes: only to see it work")
@@ -71,8 +74,8 @@ def _number(value: float | None) -> str:
 def main(argv: list[str] | None = None) -> None:
     args = command_line().parse_args(argv)
     for name in args.names:
-        if name not in BENCHMARKS:
-            raise PoseError(f"unknown benchmark {name!r}{nearest(name, BENCHMARKS)}")
+        if name not in BENCHMARKS + ON_GPUS:
+            raise PoseError(f"unknown benchmark {name!r}{nearest(name, BENCHMARKS + ON_GPUS)}")
     console = Console(width=None if sys.stdout.isatty() else 140)
     for key, value in machine().items():
         console.print(f"{key:15} {value}", highlight=False)

@@ -11,6 +11,7 @@ __all__ = [
     "checkpoints",
     "convert",
     "fetch",
+    "fetch_initial",
     "initialise",
     "load_published",
     "model_of",

@@ -6,6 +6,7 @@ import csv
 import io
 
 from pose import weights
+from pose.config import read_experiment
 from pose.support import cli
 from pose.support.errors import command
 from pose.support.files import write_file
@@ -21,6 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     fetching.add_argument(
         "names", nargs="+", metavar="NAME", help="a name of the list, or 'all' that can be"
     )
+    initial = actions.add_parser("initial", help="fetch what a training starts from")
+    initial.add_argument("--experiment", required=True, help="JSON text or file")
     converting = actions.add_parser("convert", help="write a checkpoint as pose.infer reads it")
     converting.add_argument("--name", required=True, help="a name of the list")
     converting.add_argument(
@@ -41,6 +44,9 @@ def main(argv: list[str] | None = None) -> None:
         names = fetchable if args.names == ["all"] else args.names
         for name in names:
             print(weights.fetch(name))
+    elif args.action == "initial":
+        for path in weights.fetch_initial(read_experiment(args.experiment)):
+            print(path)
     elif args.action == "obtain":
         table = io.StringIO()
         rows = csv.writer(table, lineterminator="\n")

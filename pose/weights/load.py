@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from pose.config import Experiment
@@ -76,6 +77,16 @@ def initialise(model: PoseModel, init: str) -> None:
     """
     for start in model.starts(init):
         load_part(start.part, start.file, start.own_key, start.fresh)
+
+
+def fetch_initial(experiment: Experiment) -> list[Path]:
+    """The published files that a training starts from, fetched if need be and checked.
+
+    Raises PoseError as :func:`pose.weights.fetch` does.
+    """
+    with torch.device("meta"):
+        starts = model_of(experiment).starts(experiment.model_options.init)
+    return [fetch(start.file) for start in starts]
 
 
 def load_part(

@@ -28,3 +28,23 @@ def what_is_stale(wildcards):
         stale = plan.check(workflow.dag_settings.targets)
         workflow.dag.forcefiles.update(stale)
     return []
+
+
+# A GPU's share of the cores, up to what feeds the fastest net; on a CPU there are many jobs.
+gpu_limit = workflow.global_resources.get("gpu")
+loader_threads = plan.loader_threads(
+    workflow.resource_settings.cores, gpu_limit and gpu_limit.value
+)
+
+
+def failed_before(wildcards):
+    """No input; files that could not be had are asked for again by the next call."""
+    if workflow.is_main_process:
+        workflow.dag.forcefiles.update(published.failed)
+    return []
+
+
+def evaluated(wildcards):
+    """The metrics of the files that could be had, which is known after they were fetched."""
+    checkpoints.obtain_published.get(table=wildcards.table)
+    return published.metrics(wildcards.table)

@@ -5,10 +5,28 @@ made from, and plan.check compares: parameters that take ``output`` are no reaso
 """
 
 
+# Here, where the network is, and not in the GPU's job. The files lie in the user's cache.
+rule initial_weights:
+    output:
+        "<results>/{run}/initial_weights.txt",
+    log:
+        "<results>/logs/initial_weights/{run}.log",
+    benchmark:
+        "<results>/benchmarks/initial_weights/{run}.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        experiment=plan.experiment,
+    shell:
+        "python -m pose.weights initial --experiment {params.experiment:q} > {output:q} 2> {log:q}"
+
+
 rule train:
     input:
         what_is_stale,
         plan.data_files("train", "val"),
+        ancient(plan.initial_weights),
     output:
         weights=update("<results>/{run}/seed{seed}/weights.safetensors"),
         log=update("<results>/{run}/seed{seed}/training.jsonl"),
@@ -17,10 +35,10 @@ rule train:
         "<results>/logs/train/{run}-seed{seed}.log",
     benchmark:
         "<results>/benchmarks/train/{run}-seed{seed}.tsv"
-    retries: 2
+    retries: 3  # of failures; wins over a profile. A stop at SLURM's time limit is none
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: loader_threads
     resources:
         gpu=plan.gpus,
         device=plan.device,
@@ -29,11 +47,10 @@ rule train:
         experiment=lambda wildcards, output: plan.experiment(wildcards),
         run_dir=lambda wildcards, output: plan.run_directory(wildcards),
     shell:
-        "python workflow/scripts/launch.py {resources.gpu:q} pose.train"
+        "python workflow/scripts/launch.py {resources.gpu:q} {threads} pose.train"
         " --experiment {params.experiment:q}"
         " --data-root {resources.data_root:q} --run-dir {params.run_dir:q} --wait"
         " --weights {output.weights:q} --training-log {output.log:q}"
         " --performance {output.performance:q}"
         " --device {resources.device:q}"
-        " --workers $(({threads} / ({resources.gpu:q} > 1 ? {resources.gpu:q} : 1) - 1))"
         " 2>&1 | tee {log:q}"

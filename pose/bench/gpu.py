@@ -1,0 +1,278 @@
+"""Training and inference on a GPU, beside the released way: eager, NCHW, PyTorch's default TF32.
+
+A step's share of the peak is that of the memory's bandwidth, by the least that has to move: what
+the forward pass keeps, written once and read once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from pose.bench import loading
+from pose.bench.device import bandwidth, seconds
+from pose.bench.measure import Row, Settings, absent, as_it_comes, compare, interleave
+from pose.config import Experiment, experiment
+from pose.data.dataset import PoseDataset
+from pose.data.loader import EpochBatches, training_loader
+from pose.datasets import dataset_of
+from pose.evaluation.flip_test import flip_average
+from pose.models import create_model
+from pose.support.device import arithmetic, select_device
+from pose.training.faults import out_of_memory
+from pose.training.memory import FREE, expected
+from pose.training.optimizer import create_optimizer
+from pose.training.step import Stepper
+
+ORDERS = tuple(f"eeffpose-p0-order{order}" for order in range(1, 9))
+MODELS = (ORDERS[0], ORDERS[7], "hrnet-w32", "litehrnet-18")
+CHUNKS, WORKERS, STEPS = (16, 64, 256), (1, 8, 15), 3
+PERSONS, EPOCHS = 149_813, 215
+"""COCO's training set and the released schedule (docs/data.md, docs/protocols.md)."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a step is computed."""
+
+    precision: str
+    channels_last: bool = True
+    fused: bool = True
+    cudnn_benchmark: bool = False
+    compile: bool = False
+
+    def settings(self, model: str, size: tuple[int, int], images: int) -> Experiment:
+        train = {**vars(self), "batch_size": images, "cpu_kernels": False}
+        overrides = {"model_options": {"init": "scratch"}, "train": train}
+        return experiment(model, "coco", size, "controlled", 0, overrides)
+
+
+RELEASED = "as released: eager, NCHW, TF32"
+OURS = "fp16"
+PRECISIONS = {RELEASED: Way("tf32", channels_last=False, fused=False)}
+PRECISIONS |= {name: Way(name) for name in ("fp32", "tf32", "fp16", "bf16")}
+OTHERS = {
+    OURS: Way("fp16"),
+    "fp16, NCHW": Way("fp16", channels_last=False),
+    "fp16, cudnn.benchmark": Way("fp16", cudnn_benchmark=True),
+    "fp16, compiled": Way("fp16", compile=True),
+}
+
+
+def measure(settings: Settings) -> list[Row]:
+    if not torch.cuda.is_available() and not settings.quick:
+        return [absent("gpu", RELEASED, "images/s", "no GPU is visible")]
+    device = select_device("auto")
+    bench = Bench(device, (64, 64) if settings.quick else (256, 192), settings)
+    peak = bandwidth(device)
+    rows = [Row("memory bandwidth", "copy", peak, peak, peak, 20, "GB/s")]
+    models, chunks = (["shufflenetv2"], (2,)) if settings.quick else (MODELS, CHUNKS)
+    for model, chunk in itertools.product(models, chunks):
+        rows += bench.steps(f"training, {model}, {chunk}", model, chunk, PRECISIONS, peak)
+    small = models[0], chunks[0]
+    others = {OURS: OTHERS[OURS]} if settings.quick else OTHERS
+    rows += bench.steps("training, other ways, {}, {}".format(*small), *small, others, peak)
+    rows += bench.side_by_side(*small)
+    for batch in (1,) if settings.quick else (1, 64):
+        rows += bench.inference(models[-1] if settings.quick else ORDERS[7], batch)
+    rows += bench.loading_and_all(models[0] if settings.quick else ORDERS[7], chunks[0])
+    return rows + bench.hours(models if settings.quick else ORDERS, chunks[0])
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measurements on one device with crops of one size."""
+
+    device: torch.device
+    size: tuple[int, int]
+    settings: Settings
+
+    def timed(self, runs: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+        """Seconds of a call of each, one variant after another, by the clock of the device."""
+        calls = 1 if self.settings.quick else STEPS
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(self.settings.repeats):
+            for name, run in runs.items():
+                times[name].append(seconds(run, self.device, calls))
+        return times
+
+    def step(self, way: Way, model: str, images: int) -> Callable[[], None]:
+        """A training step from crops in the CPU's memory."""
+        chosen = way.settings(model, self.size, images)
+        torch.manual_seed(0)
+        net = create_model(model).to(self.device).train()
+        if way.channels_last:
+            net = net.to(memory_format=torch.channels_last)
+        take = Stepper(net, create_optimizer(net, chosen.train), chosen, self.device)
+        height, width = self.size
+        crops = {
+            "image": torch.randint(256, (images, height, width, 3), dtype=torch.uint8),
+            "joints": torch.rand(images, 17, 2) * torch.tensor([width, height]),
+            "visible": torch.ones(images, 17),
+        }
+        if self.device.type == "cuda":
+            crops = {name: values.pin_memory() for name, values in crops.items()}
+        return partial(self.take, take, way, crops)
+
+    def take(self, take: Stepper, way: Way, crops: dict[str, torch.Tensor]) -> None:
+        with arithmetic(way.precision == "tf32", way.cudnn_benchmark):
+            take(crops, 0)
+
+    def steps(
+        self, name: str, model: str, images: int, ways: Mapping[str, Way], peak: float
+    ) -> list[Row]:
+        """Images a second of the ways that fit the card, and what memory they take."""
+        runs, told, missing = {}, {}, []
+        for variant, way in ways.items():
+            train = way.settings(model, self.size, images).train
+            need = expected(model, self.size, train)
+            try:
+                if self._card() and need.of(images) > FREE * self._card():
+                    raise MemoryError
+                run = self.step(way, model, images)
+                memory = self._memory(run)
+                run()
+            except Exception as problem:  # a compiler's too: the others are measured all the same
+                full = f"needs {need.of(images) / 1e9:.0f} GB"
+                reason = full if out_of_memory(problem) else str(problem).splitlines()[0]
+                missing.append(absent(name, variant, "images/s", reason))
+                continue
+            runs[variant] = run
+            told[variant] = (
+                f"{memory}predicted {need.of(images) / 1e9:.1f} GB",
+                2 * images * need.an_image / (peak * 1e9),
+            )
+        if not runs:
+            return missing
+        baseline = RELEASED if RELEASED in runs else next(iter(runs))
+        rows = compare(name, self.timed(runs), "images/s", lambda s: images / s, baseline)
+        return [
+            replace(row, limit=told[row.variant][0], peak_share=share * row.median / images)
+            for row in rows
+            for share in [told[row.variant][1]]
+        ] + missing
+
+    def _card(self) -> int:
+        """Bytes of the GPU's memory; 0 for a CPU."""
+        on_gpu = self.device.type == "cuda"
+        return torch.cuda.get_device_properties(self.device).total_memory if on_gpu else 0
+
+    def _memory(self, run: Callable[[], object]) -> str:
+        """What a call takes at its peak beyond what is allocated before and after."""
+        if self.device.type != "cuda":
+            run()
+            return ""
+        torch.cuda.reset_peak_memory_stats(self.device)
+        others = torch.cuda.memory_allocated(self.device)
+        run()
+        peak = torch.cuda.max_memory_allocated(self.device) - others
+        return f"peak {peak / 1e9:.1f} GB beside the weights, "
+
+    def side_by_side(self, model: str, images: int) -> list[Row]:
+        """Two trainings on one card against one, both counted in images a second of all."""
+        calls = 1 if self.settings.quick else 20
+        with ExitStack() as stack, ThreadPoolExecutor(2) as threads:
+            place = (self.device, self.size, self.settings, model, images, calls)
+            one, two = (stack.enter_context(as_it_comes(several_steps, *place)) for _ in range(2))
+            both = lambda: list(threads.map(lambda run: run(), (one, two)))  # noqa: E731
+            times = interleave({"one process": one, "two processes": both}, self.settings.repeats)
+        times["two processes"] = [s / 2 for s in times["two processes"]]
+        name = f"training, processes on one card, {model}, {images}"
+        return compare(name, times, "images/s", lambda s: calls * images / s, "one process")
+
+    def inference(self, model: str, images: int) -> list[Row]:
+        """Images a second with flip; ours as ``pose.infer`` predicts, in fp32."""
+        keypoints, draw = dataset_of("coco").keypoints, torch.randn(images, 3, *self.size)
+        runs = {}
+        for name, tf32, layout in (
+            (RELEASED, True, torch.contiguous_format),
+            ("fp32", False, torch.channels_last),
+        ):
+            net = create_model(model).eval().to(self.device, memory_format=layout)
+            crops = draw.to(self.device, memory_format=layout)
+            runs[name] = partial(_flip, net, crops, keypoints, tf32)
+            runs[name]()
+        title = f"inference with flip, {model}, batch {images}"
+        return compare(title, self.timed(runs), "images/s", lambda s: images / s, RELEASED)
+
+    def loading_and_all(self, model: str, images: int) -> list[Row]:
+        """Samples a second from JPEG files, and of trainings that are fed by them."""
+        batches, rows = (2, 20)[not self.settings.quick], []
+        with tempfile.TemporaryDirectory() as folder:
+            samples, source = loading.open_samples(self.settings, Path(folder))
+            chosen = PRECISIONS[RELEASED].settings(model, self.size, images)
+            dataset = PoseDataset(samples, self.size, chosen.augmentation)
+            ways = {RELEASED: PRECISIONS[RELEASED], OURS: OTHERS[OURS]}
+            for workers in (1,) if self.settings.quick else WORKERS:
+                feed = partial(self._batches, dataset, images, workers, batches)
+                runs = {"loader": lambda feed=feed: [None for _ in feed()]}
+                if workers == 8 or self.settings.quick:
+                    for name, way in ways.items():
+                        runs[name] = partial(self._fed, feed, way, chosen, images)
+                times = interleave(runs, self.settings.repeats)
+                rate = lambda s: batches * images / s  # noqa: E731
+                title = f"{source}, {{}}, {workers} workers"
+                only = {"loader": times.pop("loader")}
+                rows += compare(title.format("loader"), only, "images/s", rate, "loader")
+                if times:
+                    title, aims = title.format(f"end to end, {model}, {images}"), {OURS: 4.0}
+                    limit = "the loader or the step, whichever row above is slower"
+                    rows += compare(title, times, "images/s", rate, RELEASED, aims, limit)
+        return rows
+
+    def _batches(self, dataset: PoseDataset, images: int, workers: int, batches: int) -> Iterable:
+        order = EpochBatches(len(dataset), images, 0)
+        while batches > 0:
+            loader = training_loader(dataset, order, workers, self.device)
+            for batch in itertools.islice(loader, batches):
+                batches -= 1
+                yield batch
+
+    def _fed(self, feed: Callable[[], Iterable], way: Way, chosen: Experiment, images: int) -> None:
+        run = self.step(way, chosen.model, images)
+        for batch in feed():
+            self.take(run.args[0], way, batch)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def hours(self, models: Iterable[str], images: int) -> list[Row]:
+        """How long the paper's orders take to train on COCO, by their steps alone."""
+        totals = {RELEASED: 0.0, OURS: 0.0}
+        for model in models:
+            ways = {RELEASED: PRECISIONS[RELEASED], OURS: OTHERS[OURS]}
+            runs = {name: self.step(way, model, images) for name, way in ways.items()}
+            for run in runs.values():
+                run()
+            for name, times in self.timed(runs).items():
+                totals[name] += median(times) / images * PERSONS * EPOCHS
+        name = f"the paper's orders on COCO, chunks of {images}"
+        times = {name: [total] for name, total in totals.items()}
+        return compare(name, times, "h", lambda s: s / 3600, RELEASED)
+
+
+def several_steps(
+    device: torch.device,
+    size: tuple[int, int],
+    settings: Settings,
+    model: str,
+    images: int,
+    calls: int,
+) -> Callable[[], None]:
+    """A function that takes ``calls`` steps and waits for the device."""
+    run = Bench(device, size, settings).step(OTHERS[OURS], model, images)
+    return lambda: seconds(run, device, calls) and None
+
+
+@torch.inference_mode()
+def _flip(net: torch.nn.Module, crops: torch.Tensor, keypoints: object, tf32: bool) -> None:
+    with arithmetic(tf32):
+        flip_average(net, crops, keypoints, 1)

@@ -1,0 +1,76 @@
+"""Check a GPU: ``python -m pose.gpu_check [NAME...]``; one JSON line a check, a table and a CSV.
+
+Each check has a process of its own, so that the others go on whatever happens to it. The limits
+stand at the head of the files of pose/gpu_check. Nothing is checked where no GPU is there; a CPU,
+if it is asked for, goes through the shortest form of every check.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+from pose.gpu_check import CHECKS
+from pose.support import cli
+from pose.support.errors import PoseError, command, nearest
+from pose.support.files import atomic
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.gpu_check", __doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CHECKS)}")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument(
+        "--output", type=cli.output_file(".csv"), default=Path("results/gpu_check.csv")
+    )
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
+from pose.gpu_check.run import check_apart
+from pose.support.device import select_device
+
+
+def write(path: Path, verdicts: list[dict[str, Any]]) -> None:
+    """A row for every figure, with its check's verdict."""
+    with atomic(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["check", "verdict", "seconds", "reason", "figure", "value"])
+        for told in verdicts:
+            head = [told[key] for key in ("check", "verdict", "seconds", "reason")]
+            for figure, value in told["figures"].items() or [("", "")]:
+                writer.writerow([*head, figure, value])
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = command_line().parse_args(argv)
+    for name in args.names:
+        if name not in CHECKS:
+            raise PoseError(f"unknown check {name!r}{nearest(name, CHECKS)}")
+    with redirect_stderr(io.StringIO()) as said:
+        device = select_device("auto" if args.device == "cuda" else "cpu")
+    if device.type != args.device:
+        print(said.getvalue().strip().replace("running on the CPU", "nothing was checked"))
+        return
+    verdicts = []
+    for name in args.names or CHECKS:
+        verdicts.append(check_apart(name, device))
+        print(json.dumps(verdicts[-1]), flush=True)
+    print()
+    for told in verdicts:
+        print("{check:13} {verdict:8} {seconds!s:>6} s  {reason}".format(**told))
+    write(args.output, verdicts)
+    if failed := [told["check"] for told in verdicts if told["verdict"] == "failed"]:
+        raise PoseError(f"{len(failed)} of {len(verdicts)} checks failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

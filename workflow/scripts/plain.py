@@ -1,0 +1,104 @@
+"""Work off a config without Snakemake: ``python workflow/scripts/plain.py CONFIG --archive FILE``.
+
+For rendered people, on a machine with PyTorch and little else: several trainings at a time on one
+card, each then predicted and scored. Results lie where the workflow puts them; the archive holds
+logs, scores and the annotations, but no weights. A run that has its scores is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from pose.support import cli
+from pose.support.errors import PoseError, command
+from pose.support.files import atomic, read_text
+from workflow.runs import Run, scoring
+from workflow.scripts.launch import workers
+from workflow.settings import Config, read, require_single_keys
+
+LEFT_OUT = ("weights.safetensors", "data")
+
+
+def run(folder: Path, log: str, module: str, *arguments: object) -> None:
+    """Run a command of ours; PoseError with its last line where it fails."""
+    file = folder / f"{log}.log"
+    with file.open("w") as output:
+        command_line = [sys.executable, "-m", module, *map(str, arguments)]
+        status = subprocess.run(command_line, stdout=output, stderr=output).returncode
+    if status:
+        last = (read_text(file).splitlines() or [f"exit status {status}"])[-1]
+        raise PoseError(f"{folder}, {log}: {last.removeprefix('error: ')}")
+
+
+def work_off(model: str, seed: int, config: Config, folder: Path, loaders: int) -> str:
+    """Train, predict and score one run and seed; its failure, if any."""
+    chosen = Run(model, config)
+    experiment = chosen.experiment(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics, weights = folder / "metrics_gt.json", folder / "weights.safetensors"
+    device = ("--device", config.device, "--workers", loaders)
+    shared = ("--experiment", experiment.model_dump_json(), "--data-root", chosen.root)
+    run_dir = Path("runs", config.name, model, f"seed{seed}")
+    outputs = ("--weights", weights, "--training-log", folder / "training.jsonl")
+    outputs += ("--performance", folder / "performance.jsonl", "--run-dir", run_dir)
+    predictions = folder / "predictions_gt.npz"
+    found = ("--predictions", predictions, "--output", metrics)
+    try:
+        if not metrics.exists():
+            run(folder, "train", "pose.train", *shared, *outputs, *device)
+            infer = ("--weights", weights, "--output", predictions)
+            run(folder, "infer", "pose.infer", *shared, *infer, *device)
+            labels = scoring(experiment, chosen.root, seed, "gt")
+            run(folder, "evaluate", "pose.evaluate", *labels, *found)
+    except PoseError as error:
+        return str(error)
+    print(f"{folder}: done", flush=True)
+    return ""
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--at-once", type=cli.whole(1, 64), default=1, help="trainings on the card")
+    parser.add_argument("--cores", type=cli.whole(1, 1024), default=8)
+    parser.add_argument("--archive", type=cli.output_file(".gz"), required=True)
+    args = parser.parse_args(argv)
+
+    require_single_keys(args.config)
+    (config,) = read(yaml.safe_load(read_text(args.config)))
+    results = Path("results", config.name)
+    results.mkdir(parents=True, exist_ok=True)
+    settings = config.synthetic.model_dump_json()
+    rendering = ("--output", config.data_root, "--settings", settings)
+    run(results, "rendered", "pose.data.synthetic", *rendering)
+    loaders = workers(args.cores // args.at_once, int(config.device == "cuda"))
+    with ThreadPoolExecutor(args.at_once) as pool:
+        started = [
+            pool.submit(work_off, model, seed, config, results / model / f"seed{seed}", loaders)
+            for seed in config.seeds
+            for model in config.models
+        ]
+        failures = [failure for job in started if (failure := job.result())]
+    with atomic(args.archive) as path, tarfile.open(path, "w:gz") as archive:
+        archive.add(results, filter=lambda file: None if _left_out(file.name) else file)
+        archive.add(Path(config.data_root, "annotations"))
+    if failures:
+        raise PoseError("; ".join(failures))
+
+
+def _left_out(name: str) -> bool:
+    return Path(name).name in LEFT_OUT
+
+
+if __name__ == "__main__":
+    main()
