@@ -125,20 +125,6 @@ def stale(*entries: str) -> set[str]:
         ("input=[64, 50]", "order1 needs both sides to be multiples of 4"),
     ],
 )
-def test_published_weights_are_fetched_before_a_job_has_a_gpu_where_a_training_starts_from_them():
-    run = SimpleNamespace(run=RUN)
-    note = f"results/coco/{RUN}/initial_weights.txt"
-    assert plan("coco").initial_weights(run) == [note]
-    assert plan("config").initial_weights(run) == []
-
-
-def test_a_job_has_its_gpus_share_of_the_cores_and_one_core_on_a_cpu():
-    on_gpus, on_cpu = plan("coco"), plan("coco", "device=cpu")
-    for cores, gpus, expected in ((16, 1, 8), (32, 4, 8), (16, 4, 4), (1, 4, 2), (None, None, 8)):
-        assert on_gpus.loader_threads(cores, gpus) == expected
-        assert on_cpu.loader_threads(cores, gpus) == 1
-
-
 def test_a_mistake_in_a_config_is_one_line_that_names_it(entry, message):
     with pytest.raises(PoseError) as error:
         plan("config", entry)
@@ -371,3 +357,17 @@ def test_weights_that_are_trained_again_lose_the_mark_of_a_kept_code(checkout):
     for choice, marked in (("keep", True), ("retrain", False)):
         words = plan("coco_mini", f"on_code_change={choice}").scoring(scoring)
         assert any(word.startswith("kept_code=") for word in words) == marked
+
+
+def test_published_weights_are_fetched_before_a_job_has_a_gpu_where_a_training_starts_from_them():
+    run = SimpleNamespace(run=RUN)
+    note = f"results/coco/{RUN}/initial_weights.txt"
+    assert plan("coco").initial_weights(run) == [note]
+    assert plan("config").initial_weights(run) == []
+
+
+def test_a_job_has_its_gpus_share_of_the_cores_and_one_core_on_a_cpu():
+    on_gpus, on_cpu = plan("coco"), plan("coco", "device=cpu")
+    for cores, gpus, expected in ((16, 1, 8), (32, 4, 8), (16, 4, 4), (1, 4, 2), (None, None, 8)):
+        assert on_gpus.loader_threads(cores, gpus) == expected
+        assert on_cpu.loader_threads(cores, gpus) == 1

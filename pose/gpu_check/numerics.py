@@ -93,7 +93,7 @@ def autocast(setup: Setup, found: Findings) -> None:
             zeroed = ((ours == 0) & (truth != 0)).double().mean().item()
             found.note(f"{name} {precision} scale", scale)
             found.at_most(f"{name} {precision} gradients", error(ours, truth), loose * limit)
-            found.at_most(f"{name} {precision} zeroed", zeroed, ZEROED)
+            found.at_most(f"{name} {precision} zeroed", zeroed, loose * ZEROED)
     _overflow(setup, found)
 
 
