@@ -35,7 +35,7 @@ CHUNK = 16
 """Images of ours that go through the net at once, as with train.micro_batch."""
 LIMIT = (
     "the arithmetic of the convolutions alone takes {floor:.2f} s an image at the peak measured"
-    " here; then memory traffic"
+    " here; the rest are calls of small operators and memory traffic"
 )
 
 
