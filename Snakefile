@@ -35,6 +35,7 @@ rule all:
         plan.targets(),
         figures.targets(plan),
         diagnosis.targets(plan),
+        "<results>/report.html",
     localrule: True
 
 
@@ -47,6 +48,7 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/diagnosis.smk"
 include: "workflow/rules/published.smk"
+include: "workflow/rules/report.smk"
 
 
 onstart:

@@ -219,7 +219,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
             | {"paper's tables": paper, "by them": row["by the paper's tables"]}
             | {"measured": measured + between, "by measurement": row["by measurement"]}
         )
-    return pd.DataFrame(rows).replace("nan", "-")
+    return pd.DataFrame(rows).replace(["nan", "+nan"], "-")
 
 
 def note(ablation: pd.DataFrame) -> str:

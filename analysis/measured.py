@@ -10,6 +10,7 @@ import re
 from io import StringIO
 from pathlib import Path
 
+from analysis.options import PLACES
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import read_text
@@ -20,10 +21,7 @@ FOLDER = Path(__file__).parents[1] / "results" / "measured"
 def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("analysis.measured", __doc__)
-    parser.add_argument(
-        "places", type=Path, nargs="+",
-        help="folders of results or of single runs, configs, CSV files of pose.bench",
-    )  # fmt: skip
+    parser.add_argument("places", type=Path, nargs="+", help=f"{PLACES}, CSV files of pose.bench")
     parser.add_argument("--command", required=True, help="what makes these numbers again")
     parser.add_argument("--output-dir", type=cli.output_folder, default=FOLDER)
     return parser
@@ -92,7 +90,6 @@ def _slug(text: str) -> str:
 @command
 def main(arguments: list[str] | None = None) -> None:
     options = command_line().parse_args(arguments)
-
     found: dict[str, pd.DataFrame] = {}
     if places := [place for place in options.places if place.suffix != ".csv"]:
         found |= measured_rows(load_results(*places), options.command)

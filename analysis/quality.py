@@ -288,7 +288,9 @@ def main(arguments: list[str] | None = None) -> None:
             ("audit", "Audit of the protocol", AUDIT, audits, audit_table(audits)),
         ):
             tables.write_table(shown, options.output_dir, name, title, note)
-            kept = table.drop(columns=[c for c in table if table[c].map(type).eq(dict).any()])
+            kept = table.drop(
+                columns=[c for c in table if any(isinstance(v, dict) for v in table[c])]
+            )
             tables.write_csv(kept, options.output_dir / f"{name}.csv")
     print(found.to_markdown(index=False) if len(found) else "nothing asks for a look")
 

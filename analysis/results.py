@@ -160,7 +160,7 @@ def load_costs(*places: Path | str) -> pd.DataFrame:
 def run_folders(places: Iterable[Path | str]) -> list[RunFolder]:
     """The folders of runs below each place, each once; PoseError for a place that has none."""
     found: dict[Path, RunFolder] = {}
-    for place in map(_results_of, map(Path, places)):
+    for place in map(place_of, map(Path, places)):
         files = (file for depth in DEPTHS for mark in MARKS for file in place.glob(depth + mark))
         own = {
             file.parent.parent if file.parent.name == "submission" else file.parent
@@ -172,7 +172,7 @@ def run_folders(places: Iterable[Path | str]) -> list[RunFolder]:
     return list(found.values())
 
 
-def _results_of(place: Path) -> Path:
+def place_of(place: Path) -> Path:
     """The results folder of a config, or the place itself."""
     if place.suffix in (".yaml", ".yml"):
         try:

@@ -63,6 +63,9 @@ def demo_table() -> str:
             row[f"MEMe {switch}"] = {"meme": "✓", "plain": "✗"}.get(value, value)
         own = runs[runs["model"] == model] if len(runs) else runs
         row["params (M)"] = f"{own['params'].iloc[0] / 1e6:.3f}" if len(own) else "-"
+        for size in runs.get("counted_input", pd.Series(dtype=str)).dropna().unique():
+            own_cost = own[own["counted_input"] == size]["gmacs"]
+            row[f"GMACs at {size}"] = f"{own_cost.iloc[0]:.3f}" if len(own_cost) else "-"
         row["paper AP (COCO val)"] = f"{paper['AP'].get(order, float('nan')):.1f}"
         for boxes in ("gt", "det"):
             scores = own[own["boxes"] == boxes]["AP"] if len(own) else own

@@ -52,6 +52,7 @@ from pose.evaluation.decode import decode
 from pose.evaluation.flip_test import flip_average
 from pose.evaluation.predictions import Predictions
 from pose.models import create_model
+from pose.models.folding import fold_batch_norm
 from pose.parallel.distributed import process_group, rank
 from pose.parallel.share import gather, own_share, raise_together
 from pose.targets.heatmap import normalise
@@ -195,6 +196,7 @@ def main(argv: list[str] | None = None) -> None:
     model.to(device, memory_format=torch.channels_last)
     smaller = f"set test.inference_batch below {experiment.test.inference_batch}"
     with process_group(PATIENCE), faults_in_one_line(smaller):
+        fold_batch_norm(model.eval(), torch.zeros(1, 3, *experiment.input_size, device=device))
         for output, samples in people.items():
             predictions = predict(model, samples, experiment, device, args.workers)
             if rank() == 0:

@@ -63,7 +63,7 @@ from pose.training.checkpoint import NAME
 from pose.weights import catalogue, model_of, open_published, read_published
 from pose.weights.about import is_pickle, read_about
 from pose.weights.file import load_weights
-from pose.weights.published import recognised
+from pose.weights.published import recognised, whole_models
 
 Box = Sequence[float]
 """Left, top, width, height in pixels, and the detector's score if there is one."""
@@ -102,7 +102,9 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, Experiment]:
     path, name = Path(checkpoint), str(checkpoint)
     if not path.exists():
         if name not in catalogue():
-            hint = nearest(name, catalogue())
+            of_model = [file.name for file in whole_models() if file.model == name]
+            listed = f"; of {name} there are {', '.join(of_model)}" if of_model else ""
+            hint = listed or nearest(name, [file.name for file in whole_models()])
             raise PoseError(f"checkpoint {path}: no such file, and no published name{hint}")
         return open_published(name)
     if not path.is_file():
@@ -155,7 +157,10 @@ def read_boxes(path: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[str, li
         raise PoseError(f'{path}: not an object like {{"photo.jpg": [[x, y, width, height]]}}')
     for name, boxes in content.items():
         if name not in sizes:
-            raise PoseError(f"{path}: {name!r} is none of the images{nearest(name, sizes)}")
+            raise PoseError(
+                f"{path}: {name!r} is none of the images{nearest(name, sizes)}; it is to hold"
+                ' {"photo.jpg": [[x, y, width, height]]} or a list of detections'
+            )
         if not isinstance(boxes, list):
             raise PoseError(f"{path}: {name}: not a list of boxes")
         for box in boxes:

@@ -2,7 +2,9 @@
 
 import csv
 import sys
+import time
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 
 from pose.bench import __main__ as bench
 from pose.bench import ap, decoding, gpu, inference, loading, training, workflow
-from pose.bench.measure import Row, Settings, compare, interleave
+from pose.bench.measure import Row, Settings, as_it_comes, compare, interleave
 from pose.data.samples import Samples
 
 
@@ -54,7 +56,7 @@ def test_inference_gives_equal_heat_maps():
     torch.manual_seed(0)
     model = inference.create_model(inference.MODEL).eval()
     images = torch.randn(2, 3, 64, 48)
-    runs = {inference.BASELINE, "eager, channels last"}
+    runs = {inference.BASELINE, inference.OURS}
     found, _ = inference.variants(model, images, only=runs)
     first, second = (run(images) for run in found.values())
     assert torch.allclose(first, second, atol=1e-5)
@@ -131,3 +133,10 @@ def test_an_unknown_benchmark_is_named(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["bench", "trainin"])
     with pytest.raises(SystemExit, match=r"unknown benchmark 'trainin'.*'training'"):
         bench.main()
+
+
+@pytest.mark.slow
+def test_a_baseline_as_it_comes_is_timed_in_a_process_of_its_own():
+    with as_it_comes(partial, time.sleep, 0.05) as step:
+        seconds = interleave({"pause": step}, 2)["pause"]
+    assert min(seconds) >= 0.05

@@ -50,11 +50,13 @@ ARGUMENTS = {
     "analysis.figure9": "--maps {maps} --output-dir {out}",
     "analysis.intervals": "{run} --truth synthetic={annotations} --resamples 5"
     " --output {out}/resamples.parquet",
+    "analysis.measured": "{run} --command x --output-dir {out}",
     "analysis.overlays": "--predictions {predictions} --data-root {data} --dataset synthetic"
     " --output {out}/overlays.png",
     "analysis.published": "eeffpose-p0-order1@coco --metrics {published} --obtained {obtained}"
     " --output-dir {out}",
     "analysis.quality": "{runs} --output-dir {out}",
+    "analysis.report": "{run} --output {out}/report.html",
     "analysis.training": "{runs} --output-dir {out}",
     "pose.audit": "--experiment {experiment} --weights {weights} --data-root {data} --device cpu"
     " --output {out}/audit.csv",

@@ -52,7 +52,7 @@ def extended(*modules: str) -> dict[str, str]:
     [
         ("pose.infer", "heatmaps / experiment.target.peak", "heatmaps", "pose.infer", MODEL),
         ("pose.infer", "heatmaps / experiment.target.peak", "heatmaps", "pose.train", MODEL),
-        ("pose.training.trainer", "scaler.scale(loss)", "scale(loss)", "pose.train", MODEL),
+        ("pose.training.step", "scaler.scale(loss)", "scale(loss)", "pose.train", MODEL),
         ("pose.parallel.distributed", "value /= world_size()", "pass", "pose.train", MODEL),
         ("pose.evaluate", "raw.keypoints[..., :2]", "raw.keypoints", "pose.evaluate", None),
         ("pose.models.hrnet", '"transition", ', "", "pose.train", "hrnet-w32"),

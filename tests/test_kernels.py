@@ -1,5 +1,6 @@
 """The C kernels give PyTorch's numbers, and stand aside wherever they do not apply."""
 
+from collections import Counter
 from copy import deepcopy
 from functools import partial
 
@@ -11,6 +12,7 @@ from timm.models._efficientnet_blocks import (
     SqueezeExcite,
 )
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pose.kernels import build, mbconv
 from pose.kernels.mbconv import FastMBConv, FastSeparable, accelerate
@@ -109,6 +111,27 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+@compiled
+def test_a_step_of_a_block_takes_few_operators():
+    calls = Counter()
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            calls[function] += not function.is_view
+            return function(*args, **(kwargs or {}))
+
+    fast, x = accelerate(block()), images().requires_grad_()
+    with Count():
+        fast(x).sum().backward()
+    assert calls.total() < 110  # at 64x48 a step is bound by calls, not by arithmetic
+
+
+def test_a_squeeze_excite_of_other_functions_stays_timms():
+    native = block()
+    native.se.act1 = nn.ReLU()
+    assert type(accelerate(native)) is InvertedResidual
 
 
 def test_names_and_values_of_parameters_stay():

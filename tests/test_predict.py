@@ -228,6 +228,8 @@ def test_a_published_name_its_file_and_a_renamed_copy_are_the_same_checkpoint(pu
     published.write_bytes(published.read_bytes() + b"x")
     with pytest.raises(PoseError, match="is not the published shufflenetv2@mpii-256x256-mmpose"):
         load_checkpoint(published)
+    with pytest.raises(PoseError, match="; of lpn-50 there are lpn-50@coco-256x192"):
+        load_checkpoint("lpn-50")
     with pytest.raises(PoseError, match="tf_efficientnet_b0 holds a backbone only; choose"):
         load_checkpoint("tf_efficientnet_b0")
 

@@ -166,6 +166,12 @@ def test_data_and_checkpoints_that_are_not_there_are_named(tmp_path):
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     with pytest.raises(SystemExit, match=r"no data; add --config coco_root=DIR mpii_root=DIR"):
         Published(read(config)[0], "results").fetched(SimpleNamespace(table="released"))
+    settings = [*layouts(tmp_path), "coco_detections=none.json"]
+    with pytest.raises(SystemExit, match=r"coco_detections .*/coco/none.json: no such file; put"):
+        Published(read(config, settings)[0], "results").fetched(SimpleNamespace(table="released"))
+    with pytest.raises(SystemExit, match="released: none of its checkpoints is in config: only"):
+        planned = Published(read(config, ["only=[hrnet-w32]"])[0], "results")
+        planned.fetched(SimpleNamespace(table="released"))
     wrong = "only: no published checkpoint is of 'hrnet-w23' .did you mean 'hrnet-w"
     with pytest.raises(PoseError, match=wrong):
         Published(read(config, ["only=[hrnet-w23]"])[0], "results")
@@ -278,7 +284,7 @@ def test_the_real_efficientpose_meets_its_known_answer_although_killed_in_the_mi
     settings = (f"mpii_root={photographs / 'mpii_mini'}", "only=[efficientpose-1]")
     arguments = ("--cores", "1", "published", "--config", *settings)
     results = publisher.project / "results/demo"
-    infers = results / f"logs/published/{EFFICIENTPOSE}-infer-gt.log"
+    infers = results / f"logs/published/{EFFICIENTPOSE}-infer.log"
     killed_when(publisher.project, infers.exists, *arguments)
     done = snakemake(publisher.project, *arguments)
     assert done.returncode == 0, done.stderr

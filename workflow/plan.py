@@ -7,6 +7,8 @@ the rules quote for the shell.
 from __future__ import annotations
 
 import csv
+import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -29,7 +31,7 @@ from workflow.settings import Config
 
 TABLE, FIGURE = ("csv", "md", "html", "tex"), ("svg", "png", "pdf")
 OF_ALL_RUNS = {"all", "table1", "figure1", "figure8", "figure9", "training_figure"}
-OF_ALL_RUNS |= {"errors", "quality", "intervals", "effects", "claims"}
+OF_ALL_RUNS |= {"errors", "quality", "intervals", "effects", "claims", "html_report"}
 """Rules that can be asked for by name and stand on every training."""
 OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
 """Targets that need no data yet."""
@@ -265,6 +267,12 @@ class Plan:
         files = {run.dataset.name: run.dataset.ground_truth(run.root) for run in self.runs.values()}
         return [f"{name}={file}" for name, file in files.items()]
 
+    def options(self, files: Iterable[str], entries: Iterable[str]) -> str:
+        """The options by which another checkout makes these results: its configs, and --config."""
+        here = [os.path.relpath(file) for file in files]
+        words = ["--cores", "all", *(["--configfile", *here] if here else [])]
+        return shlex.join([*words, *(["--config", *entries] if entries else [])])
+
     # Before and after
 
     def check(self, targets: Iterable[str]) -> set[str]:
@@ -297,7 +305,7 @@ class Plan:
     def _trainings(self, targets: Iterable[str]) -> list[Training]:
         """The trainings that stand behind Snakemake's targets."""
         of_runs = ("table", "errors", "quality", "controls", "audit", "effects", "claims")
-        names = (*(f"tables/{name}" for name in of_runs), "figures/")
+        names = (*(f"tables/{name}" for name in of_runs), "figures/", "report.html")
         shared = tuple(f"{self.results}/{name}" for name in names)
         every = not targets or any(t in OF_ALL_RUNS or t.startswith(shared) for t in targets)
         return [

@@ -51,10 +51,17 @@ class Published:
     def fetched(self, wildcards: Any) -> list[str]:
         """Those of them that there are data for."""
         files = [published_file(name) for name in self.names(wildcards)]
+        if not files:
+            stop(f"{wildcards.table}: none of its checkpoints is in config: only")
         if not self.roots.keys() & {file.dataset for file in files}:
             needed = " ".join(sorted({f"{file.dataset}_root=DIR" for file in files}))
             stop(f"{wildcards.table}: no data; add --config {needed} (one is enough)")
-        return [file.name for file in files if file.dataset in self.roots]
+        found = [file for file in files if file.dataset in self.roots]
+        for dataset in {file.dataset for file in found if "det" in self.sources(file)}:
+            boxes = self.roots[dataset] / self.boxes[dataset]
+            if not boxes.is_file():
+                stop(f"{dataset}_detections {boxes}: no such file; put the detector's boxes there")
+        return [file.name for file in found]
 
     def obtained(self, table: str) -> Path:
         """What pose.weights obtain wrote for a table."""
@@ -72,6 +79,11 @@ class Published:
     def sources(self, file: PublishedFile) -> list[str]:
         """The sources of boxes with which a checkpoint is evaluated."""
         return ["gt", "det"] if self.boxes[file.dataset] else ["gt"]
+
+    def pattern(self, *boxes: str) -> str:
+        """What the names of the checkpoints match that are evaluated with these sources."""
+        names = [file.name for file in whole_models() if self.sources(file) == list(boxes)]
+        return "|".join(names) or "(?!)"
 
     @cached_property
     def failed(self) -> set[str]:
@@ -100,13 +112,14 @@ class Published:
         dataset, root = self._data(wildcards)
         return dataset_of(dataset).ground_truth(root)
 
-    def detections(self, wildcards: Any) -> list[Path]:
-        """The detector's boxes, or nothing."""
+    def detections(self, wildcards: Any) -> Path:
+        """Where a detector saw people on the val images."""
         dataset, root = self._data(wildcards)
-        return [root / self.boxes[dataset]] if wildcards.boxes == "det" else []
+        return root / self.boxes[dataset]
 
-    def detections_arguments(self, wildcards: Any) -> list[str]:
-        return [word for path in self.detections(wildcards) for word in ("--detections", str(path))]
+    def both_boxes(self, wildcards: Any, gt_output: str) -> list[str]:
+        """The same as an argument, and the file for the ground truth's own boxes."""
+        return ["--detections", str(self.detections(wildcards)), "--gt-output", gt_output]
 
     def scoring(self, wildcards: Any) -> list[str]:
         """The arguments of ``pose.evaluate``; nobody tells the seed of a published checkpoint."""

@@ -100,7 +100,7 @@ class Bench:
     settings: Settings
 
     def timed(self, runs: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-        """Seconds of a call of each, variant after variant and then again, by the device."""
+        """Seconds of a call of each, one variant after another, by the clock of the device."""
         calls = 1 if self.settings.quick else STEPS
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(self.settings.repeats):

@@ -19,13 +19,15 @@ from pose.bench import gemm
 from pose.bench.measure import Row, Settings, absent, as_it_comes, compare, interleave
 from pose.complexity import measure as complexity
 from pose.models import create_model
+from pose.models.folding import fold_batch_norm
 from pose.support.allocator import keep_freed_memory
 from pose.support.errors import PoseError
 
 MODEL = "eeffpose-p0"
 AS_IT_COMES = "eager, NCHW, as it comes"
 BASELINE = "eager, NCHW, memory kept"
-OURS = "eager, channels last"
+CHANNELS_LAST = "eager, channels last"
+OURS = "channels last, BN folded, as pose.infer"
 BAR = "OpenVINO"
 QUICK = (BASELINE, OURS)
 LIMIT = "the convolutions' arithmetic takes {share:.0%} of the time; the rest is memory traffic"
@@ -46,6 +48,10 @@ def _channels_last(model: nn.Module, images: Tensor) -> Run:
     twin = deepcopy(model).to(memory_format=torch.channels_last)
     run = _eager(twin, images)
     return lambda x: run(x.contiguous(memory_format=torch.channels_last))
+
+
+def _folded(model: nn.Module, images: Tensor) -> Run:
+    return _channels_last(fold_batch_norm(deepcopy(model), images), images)
 
 
 def _compiled(model: nn.Module, images: Tensor) -> Run:
@@ -101,7 +107,8 @@ def _exported(model: nn.Module, images: Tensor) -> Iterator[Path]:
 
 _BUILDERS: dict[str, Callable[[nn.Module, Tensor], Run]] = {
     BASELINE: _eager,
-    OURS: _channels_last,
+    CHANNELS_LAST: _channels_last,
+    OURS: _folded,
     "compiled, channels last": _compiled,
     "ONNX Runtime": _onnxruntime,
     BAR: _openvino,

@@ -11,6 +11,7 @@ import ctypes
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from timm.layers import BatchNormAct2d
 from timm.layers.conv2d_same import Conv2dSame
 from timm.models._efficientnet_blocks import (
@@ -70,18 +71,16 @@ def pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
 def depthwise(x: Tensor, conv: nn.Conv2d, bn: nn.Module | None = None) -> tuple[Tensor, Tensor]:
     """``conv(bn(x))``, or ``conv(x)``; and the statistics of each image of it, (B, 2, C)."""
     x, shape = _nhwc(x), _Shape.of(x, conv)
-    affine = (None,) * 4
-    if bn is not None:
-        parts = x.new_empty(len(x) * x.shape[2], 2, x.shape[1])
-        _call("statistics", shape, x, parts)
-        affine = _normalisation(bn, parts, x)
-    return _Depthwise.apply(x, conv.weight, *affine, shape)
+    if bn is None:
+        return _Depthwise.apply(x, conv.weight, None, None, None, None, shape)
+    parts = x.new_empty(len(x) * x.shape[2], 2, x.shape[1])
+    _call("statistics", shape, x, parts)
+    return _Depthwise.apply(x, conv.weight, bn.weight, bn.bias, bn, parts, shape)
 
 
 def squeeze_excite(x: Tensor, parts: Tensor, bn: nn.Module, se: SqueezeExcite) -> Tensor:
     """``se(bn(x))``, with the statistics that :func:`depthwise` gave."""
-    affine = _normalisation(bn, parts, x)
-    return _SqueezeExcite.apply(x, *affine, _Shape.of(x), se, *se.parameters())
+    return _SqueezeExcite.apply(x, bn.weight, bn.bias, bn, parts, _Shape.of(x), *se.parameters())
 
 
 class _Pointwise(Function):
@@ -104,13 +103,13 @@ class _Pointwise(Function):
 
 class _Depthwise(Function):
     @staticmethod
-    def forward(ctx, x, weight, gamma, beta, mean, rate, shape):
+    def forward(ctx, x, weight, gamma, beta, bn, parts, shape):
         taps = weight.flatten(1).t().contiguous()  # (K * K, C)
         y = _empty(x, shape.out_height, shape.out_width)
+        affine = (None,) * 4 if bn is None else _normalise(bn, parts, x)
         parts = x.new_empty(shape.batch, 2, shape.channels)
-        scale, shift = _scale_and_shift(gamma, beta, mean, rate)
-        _call("depthwise_forward", shape, x, scale, shift, taps, y, parts)
-        ctx.save_for_backward(x, taps, gamma, beta, mean, rate)
+        _call("depthwise_forward", shape, x, *affine[:2], taps, y, parts)
+        ctx.save_for_backward(x, taps, gamma, *affine)
         ctx.shape = shape
         ctx.mark_non_differentiable(parts)
         return y, parts
@@ -118,11 +117,10 @@ class _Depthwise(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dy, _):
-        x, taps, gamma, beta, mean, rate = ctx.saved_tensors
+        x, taps, gamma, scale, shift, mean, rate = ctx.saved_tensors
         shape, dx = ctx.shape, torch.empty_like(x)
         dtaps = x.new_empty(shape.batch, *taps.shape)
         sums = x.new_empty(shape.batch, 2, shape.channels)
-        scale, shift = _scale_and_shift(gamma, beta, mean, rate)
         inputs = (x, scale, shift, mean, taps, _nhwc(dy))
         _call("depthwise_gradients", shape, *inputs, dx, dtaps, sums)
         size = (shape.channels, 1, shape.kernel, shape.kernel)
@@ -131,74 +129,71 @@ class _Depthwise(Function):
             return dx, dweight, None, None, None, None, None
         dbeta, products = sums.sum(0)
         dgamma = products * rate
-        _call("combine", shape, x, *_bn_gradient(x, gamma, mean, rate, dgamma, dbeta), dx)
+        _call("combine", shape, x, *_bn_gradient(x, scale, mean, rate, dgamma, dbeta), dx)
         return dx, dweight, dgamma, dbeta, None, None, None
 
 
 class _SqueezeExcite(Function):
     @staticmethod
-    def forward(ctx, x, gamma, beta, mean, rate, shape, se, *_):
-        scale, shift = _scale_and_shift(gamma, beta, mean, rate)
+    def forward(ctx, x, gamma, beta, bn, parts, shape, reduce, reduce_bias, expand, expand_bias):
+        scale, shift, mean, rate = _normalise(bn, parts, x)
         sums = x.new_empty(shape.batch, shape.height, shape.channels)
         _call("squeeze", shape, x, scale, shift, sums)
-        means = (sums.sum(1) / (shape.height * shape.width))[:, :, None, None]
-        with torch.enable_grad():
-            means.requires_grad_()
-            gate = se.gate(se.conv_expand(se.act1(se.conv_reduce(means))))
+        means = sums.sum(1).div_(shape.height * shape.width)
+        hidden = torch.addmm(reduce_bias, means, reduce.flatten(1).t())
+        active = F.silu(hidden)
+        gate = torch.addmm(expand_bias, active, expand.flatten(1).t()).sigmoid_()
         y = torch.empty_like(x)
-        _call("excite", shape, x, scale, shift, gate.detach(), y)
-        ctx.save_for_backward(x, gamma, beta, mean, rate)
-        ctx.shape, ctx.means, ctx.gate, ctx.parameters = shape, means, gate, list(se.parameters())
+        _call("excite", shape, x, scale, shift, gate, y)
+        ctx.save_for_backward(
+            x, scale, shift, mean, rate, means, hidden, active, gate, reduce, expand
+        )
+        ctx.shape = shape
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy):
-        x, gamma, beta, mean, rate = ctx.saved_tensors
+        x, scale, shift, mean, rate, means, hidden, active, gate, reduce, expand = ctx.saved_tensors
         shape, dy, dx = ctx.shape, _nhwc(dy), torch.empty_like(x)
-        scale, shift = _scale_and_shift(gamma, beta, mean, rate)
         sums = x.new_empty(shape.batch, shape.height, 5, shape.channels)
         _call("excite_sums", shape, x, scale, shift, mean, dy, sums)
         dgate, gated, slopes, gated_products, slope_products = sums.sum(1).unbind(1)
-        inputs = (ctx.means, *ctx.parameters)
-        dmeans, *dparameters = torch.autograd.grad(ctx.gate, inputs, dgate[:, :, None, None])
-        gate = ctx.gate.detach().flatten(1)
-        pool = dmeans.flatten(1) / (shape.height * shape.width)
-        dbeta = (gate * gated + pool * slopes).sum(0)
-        dgamma = (gate * gated_products + pool * slope_products).sum(0) * rate
-        affine = _bn_gradient(x, gamma, mean, rate, dgamma, dbeta)
+        dexpanded = torch.ops.aten.sigmoid_backward(dgate, gate)
+        dhidden = torch.ops.aten.silu_backward(dexpanded @ expand.flatten(1), hidden)
+        dexpand, dreduce = dexpanded.t() @ active, dhidden.t() @ means
+        pool = (dhidden @ reduce.flatten(1)).div_(shape.height * shape.width)
+        dbeta = (gate * gated).addcmul_(pool, slopes).sum(0)
+        dgamma = (gate * gated_products).addcmul_(pool, slope_products).sum(0) * rate
+        affine = _bn_gradient(x, scale, mean, rate, dgamma, dbeta)
         _call("excite_gradient", shape, x, scale, shift, gate, pool, *affine, dy, dx)
-        return dx, dgamma, dbeta, None, None, None, None, *dparameters
+        dse = (dreduce.view_as(reduce), dhidden.sum(0), dexpand.view_as(expand), dexpanded.sum(0))
+        return dx, dgamma, dbeta, None, None, None, *dse
 
 
-def _normalisation(bn: nn.Module, parts: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    """BN's weight and bias, and the batch's mean and 1 / deviation; updates its running means.
+def _normalise(bn: nn.Module, parts: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    """BN as x * scale + shift, and the batch's mean and 1 / deviation; updates its running means.
 
     ``parts`` (N, 2, C): mean and sum of squared deviations of N equal parts of ``x``.
     """
-    with torch.no_grad():
-        means, squares = parts.double().unbind(1)
-        mean, count = means.mean(0), x.numel() // x.shape[1]
-        variance = squares.sum(0) / count + (means - mean).square().mean(0)
-        bn.num_batches_tracked += 1
-        bn.running_mean.lerp_(mean.float(), bn.momentum)
-        bn.running_var.lerp_((variance * count / (count - 1)).float(), bn.momentum)
-        return bn.weight, bn.bias, mean.float(), (variance + bn.eps).rsqrt().float()
+    means, squares = parts.double().unbind(1)
+    mean, count = means.mean(0), x.numel() // x.shape[1]
+    offsets = means - mean
+    spread = torch.addcmul(squares, offsets, offsets, value=count / len(parts))
+    variance = spread.sum(0).div_(count)
+    rate, mean = (variance + bn.eps).rsqrt_().float(), mean.float()
+    bn.num_batches_tracked += 1
+    bn.running_mean.lerp_(mean, bn.momentum)
+    bn.running_var.lerp_((variance * (count / (count - 1))).float(), bn.momentum)
+    scale = bn.weight * rate
+    return scale, torch.addcmul(bn.bias, mean, scale, value=-1), mean, rate
 
 
-def _scale_and_shift(gamma, beta, mean, rate):
-    if gamma is None:
-        return None, None
-    scale = gamma * rate
-    return scale, beta - mean * scale
-
-
-def _bn_gradient(x, gamma, mean, rate, dgamma, dbeta):
+def _bn_gradient(x, scale, mean, rate, dgamma, dbeta):
     """a, b, c of: gradient of BN's input = a * gradient of its output + b * input + c."""
-    count = x.numel() / x.shape[1]
-    a = gamma * rate
-    b = -a * rate * dgamma / count
-    return a, b, -a * dbeta / count - b * mean
+    share = scale * (-x.shape[1] / x.numel())
+    b = share * rate * dgamma
+    return scale, b, (share * dbeta).addcmul_(b, mean, value=-1)
 
 
 class _Shape(ctypes.Structure):
@@ -230,7 +225,7 @@ class _Shape(ctypes.Structure):
 
 
 def _call(name: str, shape: _Shape, *tensors: Tensor | None) -> None:
-    function = library(SOURCE)[name]
+    function = getattr(library(SOURCE), name)
     function(shape, *(None if t is None else ctypes.c_void_p(t.data_ptr()) for t in tensors))
 
 
@@ -250,6 +245,8 @@ def _fits(block: nn.Module) -> bool:
         block.conv_s2d is None
         and isinstance(block.aa, nn.Identity)
         and type(block.se) is SqueezeExcite
+        and type(block.se.act1) is nn.SiLU
+        and type(block.se.gate) is nn.Sigmoid
         and type(conv) in (nn.Conv2d, Conv2dSame)
         and conv.kernel_size in ((3, 3), (5, 5))
         and conv.stride[0] == conv.stride[1]

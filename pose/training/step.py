@@ -55,7 +55,7 @@ class Stepper:
     The share goes through the net in chunks of ``train.micro_batch``, one after the other, whose
     gradients add up; without that setting it is one chunk. A chunk has batch statistics of its own,
     and the running statistics that are kept are the first chunk's of the first process. Losses and
-    gradients are means over the global batch. ``compiled`` is what is called in place of ``model``.
+    gradients are means over the global batch. ``net`` is the model, compiled or not.
 
     A step of fp16 whose gradients are not finite changes nothing but the scale of the loss.
     """

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.serialization import safe_globals
 
 from pose.support.errors import PoseError
-from pose.weights import pickled_module
-from pose.weights.refusal import names, reason
+from pose.weights import pickled
+from pose.weights.refusal import reason
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # preferred where there are others, too
 # What torch.compile calls a model or a part of one, and DataParallel a part.
@@ -30,39 +27,15 @@ NUMBERS = {
 }
 
 
-class _Unread:
-    """Stands for an object of which nothing is wanted."""
-
-    def __init__(self, *args: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-# What training states hold beside tensors: scores and facts of the data set as NumPy's numbers and
-# arrays, under the names of its versions 1 and 2, and OpenMMLab's training log.
-HARMLESS = [
-    (_Unread, name)
-    for name in (
-        *("numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct"),
-        *("numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct"),
-        *("numpy.ndarray", "numpy.dtype"),
-        *("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr"),
-    )
-]
-
-
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU.
 
-    Reads safetensors and torch files, of which nothing that could run code is unpickled. Takes the
+    Reads safetensors and torch files, of which nothing is unpickled. Takes the
     tensors out of the one mapping in the file that holds some, or of the ``state_dict``,
     ``model_state_dict`` or ``model`` among several, or of a net of torch.nn's layers that was
-    pickled whole. Drops the prefixes ``module.`` and
-    ``_orig_mod.``, and ``model.`` where all names have it. Raises PoseError for a missing or
-    unreadable file, for one that holds anything but tensors there, and for values that are not
-    finite.
+    pickled whole. Drops the prefixes ``module.`` and ``_orig_mod.``, and ``model.`` where all names
+    have it. Raises PoseError for a missing or unreadable file, for one that holds anything but
+    tensors there, and for values that are not finite.
     """
     path = Path(path)
     state = _state_dict(_content(path), path)
@@ -71,9 +44,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         names = {key: PREFIX.sub("", name, count=1) for key, name in names.items()}
     if len(set(names.values())) < len(names):
         raise PoseError(f"{path}: has tensors whose names differ only in a trainer's prefix")
-    dense = [tensor.untyped_storage() for tensor in state.values() if _is_dense(tensor)]
-    held = {storage.data_ptr(): storage.nbytes() for storage in dense}
-    if sum(held.values()) > UNPACKED * path.stat().st_size:
+    if sum(tensor.nbytes for tensor in state.values()) > UNPACKED * path.stat().st_size:
         raise PoseError(f"{path}: its tensors claim more values than the file can have")
     for key, tensor in state.items():
         if problem := _problem(key, tensor):
@@ -90,14 +61,7 @@ def _content(path: Path) -> object:
         if path.suffix == ".safetensors":
             return load_file(path)
         _refuse_bomb(path)
-        named = set(names(path))
-        if any(map(pickled_module.is_layer, named)):
-            return pickled_module.read(path)
-        # PyTorch makes one of any length that a file asks for.
-        if {"builtins.bytearray", "__builtin__.bytearray"} & named:
-            raise UnpicklingError("GLOBAL bytearray")
-        with safe_globals(HARMLESS), warnings.catch_warnings(action="ignore"):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return pickled.read(path)
     except Exception as error:  # a torn or foreign file shows itself in many exception types
         raise PoseError(
             f"{path}: not a readable file of tensors only: {reason(path, error)}"
@@ -109,7 +73,9 @@ def _refuse_bomb(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > UNPACKED * path.stat().st_size:
-            raise ValueError(f"it would unpack to {unpacked / 1e9:.1f} GB, which no weights do")
+            raise pickled.Refused(
+                f"it would unpack to {unpacked / 1e9:.1f} GB, which no weights do"
+            )
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
@@ -151,23 +117,18 @@ def _other(content: object) -> str:
     if not isinstance(content, dict):
         return f"a {type(content).__name__}"
     for key, value in content.items():
-        if isinstance(value, _Unread):
-            return f"{key!r} is an object of NumPy's or OpenMMLab's"
+        if isinstance(value, pickled.Object):
+            return f"{key!r} is an object of {value.name}"
         if not (isinstance(key, str) and isinstance(value, Tensor)):
             return f"{key!r} is a {type(value).__name__}"
     return "nothing"
 
 
-def _is_dense(tensor: Tensor) -> bool:
-    on_cpu = tensor.device.type == "cpu"
-    return on_cpu and tensor.layout is torch.strided and not tensor.is_nested
-
-
 def _problem(name: str, tensor: Tensor) -> str:
     """What forbids to use the values of a tensor, or nothing."""
-    if not _is_dense(tensor) or tensor.is_quantized or tensor.dtype not in NUMBERS:
-        return f"is not of plain numbers ({tensor.layout}, {tensor.dtype}, {tensor.device})"
-    if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+    if tensor.dtype not in NUMBERS:
+        return f"is not of plain numbers ({tensor.dtype})"
+    if tensor.nbytes > tensor.untyped_storage().nbytes():
         return f"claims the shape {tuple(tensor.shape)}, but has fewer values"
     # BN's step counters, which nobody reads, overflow where all was cast to half precision.
     counter = name.endswith("num_batches_tracked")

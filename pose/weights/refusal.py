@@ -31,7 +31,8 @@ def reason(path: Path, error: Exception) -> str:
             f"it holds a pickled object of class {shown}, which is not read, as it could run code;"
             " export the state_dict alone"
         )
-    if type(error) is UnpicklingError:  # those of pose.weights.pickled_module tell more
+    # Another one of pose.weights.pickled tells more; Python's tell where in the bytes it stopped.
+    if type(error) in (UnpicklingError, ValueError, KeyError, IndexError):
         return "it is damaged, or not written by torch.save with its default protocol"
     return text.strip().partition("\n")[0] or "it is empty or cut"
 

@@ -35,3 +35,16 @@ gpu_limit = workflow.global_resources.get("gpu")
 loader_threads = plan.loader_threads(
     workflow.resource_settings.cores, gpu_limit and gpu_limit.value
 )
+
+
+def failed_before(wildcards):
+    """No input; files that could not be had are asked for again by the next call."""
+    if workflow.is_main_process:
+        workflow.dag.forcefiles.update(published.failed)
+    return []
+
+
+def evaluated(wildcards):
+    """The metrics of the files that could be had, which is known after they were fetched."""
+    checkpoints.obtain_published.get(table=wildcards.table)
+    return published.metrics(wildcards.table)

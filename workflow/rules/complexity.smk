@@ -41,10 +41,24 @@ rule complexity_table:
         complexity="<results>/complexity_all.csv",
         models="config/models.tsv",
     output:
-        csv="<results>/tables/complexity.csv",
+        csv=report(
+            "<results>/tables/complexity.csv",
+            caption="../report/complexity.rst",
+            category="Tables",
+            labels={
+                "table": "complexity",
+                "shows": "every model",
+                "as": "numbers (CSV)",
+            },
+        ),
         md="<results>/tables/complexity.md",
         tex="<results>/tables/complexity.tex",
-        html="<results>/tables/complexity.html",
+        html=report(
+            "<results>/tables/complexity.html",
+            caption="../report/complexity.rst",
+            category="Tables",
+            labels={"table": "complexity", "shows": "every model", "as": "page"},
+        ),
     log:
         "<results>/logs/complexity_table.log",
     benchmark:

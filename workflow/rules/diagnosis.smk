@@ -55,14 +55,19 @@ rule errors:
     input:
         predictions=diagnosis.predictions(plan),
     output:
-        csv="<results>/tables/errors.csv",
+        csv=report(
+            "<results>/tables/errors.csv",
+            caption="../report/errors.rst",
+            category="Diagnosis",
+            labels={"shows": "kinds of errors", "as": "numbers (CSV)"},
+        ),
         md="<results>/tables/errors.md",
         tex="<results>/tables/errors.tex",
         html=report(
             "<results>/tables/errors.html",
             caption="../report/errors.rst",
             category="Diagnosis",
-            labels={"table": "-", "shows": "kinds of errors"},
+            labels={"shows": "kinds of errors", "as": "page"},
         ),
         png="<results>/figures/errors.png",
         pdf="<results>/figures/errors.pdf",
@@ -70,7 +75,7 @@ rule errors:
             "<results>/figures/errors.svg",
             caption="../report/errors.rst",
             category="Diagnosis",
-            labels={"figure": "-", "shows": "kinds of errors"},
+            labels={"shows": "kinds of errors", "as": "figure"},
         ),
     log:
         "<results>/logs/errors.log",
@@ -80,7 +85,7 @@ rule errors:
         "../../environment.yml"
     params:
         arguments=diagnosis.errors(plan),
-        folder=plan.results,
+        folder=subpath(output.csv, ancestor=2),
         code=plan.code("analysis.errors"),
     shell:
         "python -m analysis.errors {params.arguments:q} --results {input.predictions:q}"
@@ -94,26 +99,47 @@ rule quality:
         diagnosis.controls(plan),
         diagnosis.audit(plan),
     output:
-        multiext("<results>/tables/quality", ".csv", ".md", ".tex"),
-        multiext("<results>/tables/controls", ".csv", ".md", ".tex"),
-        multiext("<results>/tables/audit", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/quality", ".md", ".tex"),
+        multiext("<results>/tables/controls", ".md", ".tex"),
+        multiext("<results>/tables/audit", ".md", ".tex"),
         html=report(
             "<results>/tables/quality.html",
             caption="../report/quality.rst",
             category="Diagnosis",
-            labels={"table": "-", "shows": "what asks for a look"},
+            labels={"shows": "what asks for a look", "as": "page"},
+        ),
+        quality_csv=report(
+            "<results>/tables/quality.csv",
+            caption="../report/quality.rst",
+            category="Diagnosis",
+            labels={"shows": "what asks for a look", "as": "numbers (CSV)"},
         ),
         controls=report(
             "<results>/tables/controls.html",
             caption="../report/controls.rst",
             category="Diagnosis",
-            labels={"table": "-", "shows": "scores beside their controls"},
+            labels={"shows": "scores beside their controls", "as": "page"},
+        ),
+        controls_csv=report(
+            "<results>/tables/controls.csv",
+            caption="../report/controls.rst",
+            category="Diagnosis",
+            labels={"shows": "scores beside their controls", "as": "numbers (CSV)"},
         ),
         audit=report(
             "<results>/tables/audit.html",
             caption="../report/audit.rst",
             category="Diagnosis",
-            labels={"table": "-", "shows": "what each choice of the protocol moves"},
+            labels={"shows": "what each choice of the protocol moves", "as": "page"},
+        ),
+        audit_csv=report(
+            "<results>/tables/audit.csv",
+            caption="../report/audit.rst",
+            category="Diagnosis",
+            labels={
+                "shows": "what each choice of the protocol moves",
+                "as": "numbers (CSV)",
+            },
         ),
     log:
         "<results>/logs/quality.log",

@@ -9,7 +9,7 @@ rule infer:
         plan.data_files("val"),
         weights="<results>/{run}/seed{seed}/weights.safetensors",
     output:
-        update(
+        predictions=update(
             f"<results>/{{run,{plan.pattern('gt')}}}/seed{{seed}}/predictions_gt.npz"
         ),
     log:
@@ -29,22 +29,22 @@ rule infer:
     shell:
         "python workflow/scripts/launch.py {resources.gpu:q} {threads} pose.infer --experiment {params.experiment:q}"
         " --weights {input.weights:q} --data-root {resources.data_root:q} {params.detections:q}"
-        " --output {output[0]:q} --device {resources.device:q}"
+        " --output {output.predictions:q} --device {resources.device:q}"
         " 2>&1 | tee {log:q}"
 
 
 # One process for both sources of boxes: starting Python and building the net take seconds.
 use rule infer as infer_both with:
     output:
-        update(
+        predictions=update(
             f"<results>/{{run,{plan.pattern('gt', 'det')}}}/seed{{seed}}/predictions_det.npz"
         ),
-        update(
+        gt=update(
             f"<results>/{{run,{plan.pattern('gt', 'det')}}}/seed{{seed}}/predictions_gt.npz"
         ),
     params:
         experiment=plan.experiment,
-        detections=lambda wildcards, output: plan.both_boxes(wildcards, output[1]),
+        detections=lambda wildcards, output: plan.both_boxes(wildcards, output.gt),
 
 
 rule evaluate:
@@ -72,7 +72,7 @@ use rule infer as infer_test_dev with:
         plan.data_files("test-dev"),
         weights="<results>/{run}/seed{seed}/weights.safetensors",
     output:
-        update("<results>/{run}/seed{seed}/predictions_test-dev.npz"),
+        predictions=update("<results>/{run}/seed{seed}/predictions_test-dev.npz"),
     log:
         "<results>/logs/infer/{run}-seed{seed}-test-dev.log",
     benchmark:

@@ -223,8 +223,8 @@ rule qualitative:
             plan, figures.example(plan, wildcards.grid), "predictions_gt.npz"
         ),
     output:
-        "<results>/figures/figure{grid}.pdf",
-        "<results>/figures/figure{grid}.svg",
+        pdf="<results>/figures/figure{grid}.pdf",
+        svg="<results>/figures/figure{grid}.svg",
         png=report(
             "<results>/figures/figure{grid}.png",
             caption="../report/overlays.rst",
@@ -248,7 +248,7 @@ rule qualitative:
         code=plan.code("analysis.overlays"),
     shell:
         "python -m analysis.overlays --dataset {params.dataset:q} --predictions {input.predictions:q}"
-        " --data-root {resources.data_root:q} --output {output.png:q} {output[0]:q} {output[1]:q}"
+        " --data-root {resources.data_root:q} --output {output.png:q} {output.pdf:q} {output.svg:q}"
         " > {log:q} 2>&1"
 
 

@@ -8,14 +8,19 @@ rule table1:
         complexity="<results>/complexity.csv",
         models="config/models.tsv",
     output:
-        csv="<results>/tables/table1.csv",
+        csv=report(
+            "<results>/tables/table1.csv",
+            caption="../report/table1.rst",
+            category="Tables",
+            labels={"table": "1", "shows": "the eight orders", "as": "numbers (CSV)"},
+        ),
         md="<results>/tables/table1.md",
         tex="<results>/tables/table1.tex",
         html=report(
             "<results>/tables/table1.html",
             caption="../report/table1.rst",
             category="Tables",
-            labels={"table": "1", "shows": "the eight orders"},
+            labels={"table": "1", "shows": "the eight orders", "as": "page"},
         ),
     log:
         "<results>/logs/table1.log",
@@ -40,14 +45,23 @@ rule comparison:
         complexity="<results>/complexity.csv",
         models="config/models.tsv",
     output:
-        csv="<results>/tables/table{number}.csv",
+        csv=report(
+            "<results>/tables/table{number}.csv",
+            caption="../report/comparison.rst",
+            category="Tables",
+            labels={
+                "table": "{number}",
+                "shows": "the comparison",
+                "as": "numbers (CSV)",
+            },
+        ),
         md="<results>/tables/table{number}.md",
         tex="<results>/tables/table{number}.tex",
         html=report(
             "<results>/tables/table{number}.html",
             caption="../report/comparison.rst",
             category="Tables",
-            labels={"table": "{number}", "shows": "the comparison"},
+            labels={"table": "{number}", "shows": "the comparison", "as": "page"},
         ),
     log:
         "<results>/logs/table{number}.log",

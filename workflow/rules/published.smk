@@ -22,19 +22,6 @@ rule released:
     localrule: True
 
 
-def failed_before(wildcards):
-    """No input; files that could not be had are asked for again by the next call."""
-    if workflow.is_main_process:
-        workflow.dag.forcefiles.update(published.failed)
-    return []
-
-
-def evaluated(wildcards):
-    """The metrics of the files that could be had, which is known after they were fetched."""
-    checkpoints.obtain_published.get(table=wildcards.table)
-    return published.metrics(wildcards.table)
-
-
 # One job for all files, which tells of each whether it could be had. Local, as the nodes of a
 # cluster often reach no network.
 checkpoint obtain_published:
@@ -76,21 +63,35 @@ rule convert_published:
 use rule infer as infer_published with:
     input:
         published.annotations,
-        detections=published.detections,
         weights="<results>/published/{checkpoint}/weights.safetensors",
     output:
-        "<results>/published/{checkpoint}/predictions_{boxes}.npz",
+        predictions=f"<results>/published/{{checkpoint,{published.pattern('gt')}}}/predictions_gt.npz",
     log:
-        "<results>/logs/published/{checkpoint}-infer-{boxes}.log",
+        "<results>/logs/published/{checkpoint}-infer.log",
     benchmark:
-        "<results>/benchmarks/published/{checkpoint}-infer-{boxes}.tsv"
+        "<results>/benchmarks/published/{checkpoint}-infer.tsv"
     resources:
         gpu=plan.gpus,
         device=plan.device,
         data_root=published.root,
     params:
         experiment=lambda wildcards: published.experiment(wildcards).model_dump_json(),
-        detections=published.detections_arguments,
+        detections=[],
+        code=lambda wildcards: plan.code("pose.infer", published.model(wildcards)),
+
+
+# As infer_both.
+use rule infer_published as infer_published_both with:
+    input:
+        published.annotations,
+        published.detections,
+        weights="<results>/published/{checkpoint}/weights.safetensors",
+    output:
+        predictions=f"<results>/published/{{checkpoint,{published.pattern('gt', 'det')}}}/predictions_det.npz",
+        gt=f"<results>/published/{{checkpoint,{published.pattern('gt', 'det')}}}/predictions_gt.npz",
+    params:
+        experiment=lambda wildcards: published.experiment(wildcards).model_dump_json(),
+        detections=lambda wildcards, output: published.both_boxes(wildcards, output.gt),
         code=lambda wildcards: plan.code("pose.infer", published.model(wildcards)),
 
 
@@ -115,14 +116,19 @@ rule published_table:
         metrics=evaluated,
         obtained="<results>/published/obtained_{table}.csv",
     output:
-        csv="<results>/tables/{table}.csv",
+        csv=report(
+            "<results>/tables/{table}.csv",
+            caption="../report/published.rst",
+            category="Tables",
+            labels={"table": "{table}", "shows": "checkpoints", "as": "numbers (CSV)"},
+        ),
         md="<results>/tables/{table}.md",
         tex="<results>/tables/{table}.tex",
         html=report(
             "<results>/tables/{table}.html",
             caption="../report/published.rst",
             category="Tables",
-            labels={"table": "{table}", "shows": "published checkpoints"},
+            labels={"table": "{table}", "shows": "checkpoints", "as": "page"},
         ),
     log:
         "<results>/logs/published/table_{table}.log",

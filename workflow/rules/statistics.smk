@@ -31,23 +31,41 @@ rule effects:
         resamples="<results>/resamples.parquet",
         models="config/models.tsv",
     output:
-        csv="<results>/tables/effects.csv",
+        csv=report(
+            "<results>/tables/effects.csv",
+            caption="../report/effects.rst",
+            category="Tables",
+            labels={
+                "table": "effects",
+                "shows": "what each switch adds",
+                "as": "numbers (CSV)",
+            },
+        ),
         md="<results>/tables/effects.md",
         tex="<results>/tables/effects.tex",
         html=report(
             "<results>/tables/effects.html",
             caption="../report/effects.rst",
             category="Tables",
-            labels={"table": "effects", "shows": "what each switch adds"},
+            labels={
+                "table": "effects",
+                "shows": "what each switch adds",
+                "as": "page",
+            },
         ),
-        groups_csv="<results>/tables/effects_by_group.csv",
+        groups_csv=report(
+            "<results>/tables/effects_by_group.csv",
+            caption="../report/effects.rst",
+            category="Tables",
+            labels={"table": "effects", "shows": "by group", "as": "numbers (CSV)"},
+        ),
         groups_md="<results>/tables/effects_by_group.md",
         groups_tex="<results>/tables/effects_by_group.tex",
         groups_html=report(
             "<results>/tables/effects_by_group.html",
             caption="../report/effects.rst",
             category="Tables",
-            labels={"table": "effects", "shows": "by keypoint and kind of person"},
+            labels={"table": "effects", "shows": "by group", "as": "page"},
         ),
         png="<results>/figures/effects.png",
         pdf="<results>/figures/effects.pdf",
@@ -83,14 +101,23 @@ rule claims:
         claims="analysis/reported/claims.tsv",
         models="config/models.tsv",
     output:
-        csv="<results>/tables/claims.csv",
+        csv=report(
+            "<results>/tables/claims.csv",
+            caption="../report/claims.rst",
+            category="Tables",
+            labels={
+                "table": "claims",
+                "shows": "the paper's, checked",
+                "as": "numbers (CSV)",
+            },
+        ),
         md="<results>/tables/claims.md",
         tex="<results>/tables/claims.tex",
         html=report(
             "<results>/tables/claims.html",
             caption="../report/claims.rst",
             category="Tables",
-            labels={"table": "claims", "shows": "the paper's, checked"},
+            labels={"table": "claims", "shows": "the paper's, checked", "as": "page"},
         ),
     log:
         "<results>/logs/claims.log",
