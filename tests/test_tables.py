@@ -37,6 +37,11 @@ def row_of(number: int, folder) -> dict[str, str]:
     return dict(zip(cells[0], cells[-1], strict=True))
 
 
+def test_what_is_reported_since_2022_is_as_it_was_collected(photographs):
+    collected = photographs.parent / "paper/reported_since_2022.csv"
+    assert (reported.FOLDER / "since_2022.csv").read_bytes() == collected.read_bytes()
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_every_cell_of_the_papers_tables_is_the_reported_one(photographs, number):
     (copy,) = (photographs.parent / "paper").glob(f"table{number}_*.csv")
