@@ -103,7 +103,7 @@ def groups_table(persons: pd.DataFrame, truths: dict[str, Any], sheet: Sheet) ->
     rows = []
     for about, own in _of_settings(persons[persons["boxes"] == "gt"], SETTING):
         dataset = dataset_of(about["dataset"])
-        found = group_scores(own, dataset, truths.get(dataset.name), RESAMPLES)
+        found = group_scores(own, dataset, truths.get(dataset.name), RESAMPLES, sheet)
         for group in found:
             for row in _effects(group.scores, group.drawn, sheet, "similarity"):
                 if " x " not in row["effect"]:

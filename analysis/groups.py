@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.error_kinds import BINS, People
+from analysis.results import keypoint_column
 from analysis.statistics import draws
+from pose.config.model_sheet import Sheet
 from pose.datasets import Dataset
 from pose.datasets.coco_format import Truth
 from pose.evaluation.pckh import USUAL
@@ -35,13 +37,14 @@ class Group:
 
 
 def group_scores(
-    persons: pd.DataFrame, dataset: Dataset, truth: Any, resamples: int
+    persons: pd.DataFrame, dataset: Dataset, truth: Any, resamples: int, sheet: Sheet
 ) -> Iterator[Group]:
     """The groups of the persons of one setting and source of boxes, of load_persons.
 
     ``truth`` has the boxes, for the overlap; None leaves that out.
     """
     names = list(dataset.keypoints.names)
+    columns = [keypoint_column(name, sheet) for name in names]
     key = ["image_id", "person_id"] if dataset.metric == "AP" else ["row"]
     runs = {
         run: own.set_index(key).sort_index()
@@ -49,10 +52,10 @@ def group_scores(
     }
     first = next(iter(runs.values()))
     joints = {
-        run: _right(own.reindex(first.index, columns=names), dataset.metric)
+        run: _right(own.reindex(first.index, columns=columns), dataset.metric)
         for run, own in runs.items()
     }
-    labelled = first.reindex(columns=names).notna().to_numpy()
+    labelled = first.reindex(columns=columns).notna().to_numpy()
     images = pd.factorize(first.index.get_level_values(0))[0]
     weights = np.array(list(draws(images.max() + 1, resamples)), float)
 

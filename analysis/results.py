@@ -145,8 +145,19 @@ def load_persons(*places: Path | str, models: Path = FILE) -> pd.DataFrame:
 
     docs/evaluation.md has the columns. Errors as of :func:`load_results`.
     """
-    frames = ((folder, table) for folder in run_folders(places) for table in folder.persons())
-    return _of_runs(frames, {"boxes": TEXT}, None, read_sheet(models))
+    sheet = read_sheet(models)
+    apart = {name: keypoint_column(name, sheet) for name in _switches(sheet)}
+    frames = (
+        (folder, table.rename(columns=apart))
+        for folder in run_folders(places)
+        for table in folder.persons()
+    )
+    return _of_runs(frames, {"boxes": TEXT}, None, sheet)
+
+
+def keypoint_column(name: str, sheet: Sheet) -> str:
+    """A keypoint's column in :func:`load_persons`; "head" is a switch, and its keypoint apart."""
+    return f"{name}_keypoint" if name in _switches(sheet) else name
 
 
 def load_costs(*places: Path | str) -> pd.DataFrame:

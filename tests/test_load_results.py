@@ -128,6 +128,13 @@ def test_persons_know_their_run_and_boxes(tmp_path):
     assert persons["left_wrist"].notna().sum() == 2
 
 
+def test_a_keypoint_called_as_a_switch_is_kept_beside_it(tmp_path):
+    write_persons(write_run(tmp_path, "eeffpose-p0-order4"), head=[0.9, np.nan, 0.1])
+    persons = load_persons(tmp_path)
+    assert list(persons["head"]) == ["meme"] * 3
+    assert persons["head_keypoint"].notna().sum() == 2
+
+
 def test_places_may_be_configs_and_one_without_results_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "results/mine")
