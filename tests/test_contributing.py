@@ -258,4 +258,4 @@ def test_a_further_data_set_is_planned_trained_and_tabled(with_a_data_set):
     results = with_a_data_set / "results/athletes"
     table = pd.read_csv(results / "tables/table1.csv", index_col="order")
     assert table.loc[8, "AP gt n"] == 1
-    assert "val set 3 athletes images" in (results / "tables/table1.md").read_text()
+    assert "val set 3 of 500 images" in (results / "tables/table1.md").read_text()
