@@ -84,7 +84,7 @@ rule errors:
     conda:
         "../../environment.yml"
     params:
-        arguments=diagnosis.errors(plan),
+        arguments=lambda _: diagnosis.errors(plan),
         folder=subpath(output.csv, ancestor=2),
         code=plan.code("analysis.errors"),
     shell:

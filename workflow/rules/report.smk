@@ -17,7 +17,9 @@ rule html_report:
         "../../environment.yml"
     params:
         folder=subpath(output[0], parent=True),
-        options=plan.options(workflow.configfiles, workflow.config_settings.config_args),
+        options=lambda _: plan.options(
+            workflow.configfiles, workflow.config_settings.config_args
+        ),
         code=plan.code("analysis.report"),
     shell:
         "python -m analysis.report {params.folder:q} --options={params.options:q}"

@@ -17,7 +17,7 @@ rule intervals:
     threads: 2
     params:
         places=plan.folders(),
-        truths=plan.truths(),
+        truths=lambda _: plan.truths(),
         code=plan.code("analysis.intervals"),
     shell:
         "python -m analysis.intervals {params.places:q} --truth {params.truths:q}"
@@ -83,7 +83,7 @@ rule effects:
         "../../environment.yml"
     params:
         places=plan.folders(plan.ablation()),
-        truths=plan.truths(),
+        truths=lambda _: plan.truths(),
         tables=subpath(output.csv, parent=True),
         figures=subpath(output.svg, parent=True),
         code=plan.code("analysis.effects"),
