@@ -15,12 +15,13 @@ rule html_report:
         "<results>/benchmarks/report.tsv"
     conda:
         "../../environment.yml"
-    params:
-        folder=subpath(output[0], parent=True),
+    resources:  # another call's options make no other report
         options=lambda _: plan.options(
             workflow.configfiles, workflow.config_settings.config_args
         ),
+    params:
+        folder=subpath(output[0], parent=True),
         code=plan.code("analysis.report"),
     shell:
-        "python -m analysis.report {params.folder:q} --options={params.options:q}"
+        "python -m analysis.report {params.folder:q} --options={resources.options:q}"
         " --models {input.models:q} --output {output:q} > {log:q} 2>&1"
