@@ -90,7 +90,7 @@ def test_no_person_in_a_resample_is_no_score():
     assert interval(np.array([0.2, np.nan, 0.2])) == (0.2, 0.2)
 
 
-def test_the_score_of_all_mpii_persons_once_is_the_pckh(photographs):
+def compare_with_pckh(photographs):
     fixtures = photographs / "metric_fixtures"
     truth = read_ground_truth(fixtures / "mpii_val_ground_truth_2958.mat")
     joints = read_predictions(fixtures / "mpii_val_predictions_hourglass_8stack.mat")
@@ -213,7 +213,8 @@ def test_the_text_tells_percent_units_and_seed(files, capsys):
     assert "p_holm" in text and "p_holm" not in capsys.readouterr().out
 
 
-def test_mpii_predictions_are_compared_by_their_persons(photographs, capsys):
+def test_mpii_predictions_are_scored_as_pckh_and_compared_by_their_persons(photographs, capsys):
+    compare_with_pckh(photographs)
     folder = photographs / "metric_fixtures"
     results = [str(folder / f"mpii_val_predictions_hourglass_{n}stack.mat") for n in (2, 8)]
     truth = str(folder / "mpii_val_ground_truth_2958.mat")
