@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 
 from pose.support import cli
@@ -46,17 +47,15 @@ def write(path: Path, rows: list[Row]) -> None:
 
 
 def show(console: Console, rows: list[Row]) -> None:
-    """Print one table for each name among the rows."""
-    for name in dict.fromkeys(row.name for row in rows):
-        table = Table(title=name, title_justify="left")
-        for column in ("variant", "median", "min", "max", "unit", "ratio", "of peak", "aim"):
-            numeric = column in ("median", "min", "max", "ratio", "of peak")
-            table.add_column(column, justify="right" if numeric else "left")
-        table.add_column("limit", overflow="fold")
-        for row in rows:
-            if row.name == name:
-                table.add_row(*_cells(row))
-        console.print(table)
+    """Print a table, the rows of one name."""
+    table = Table(title=rows[0].name, title_justify="left")
+    for column in ("variant", "median", "min", "max", "unit", "ratio", "of peak", "aim"):
+        numeric = column in ("median", "min", "max", "ratio", "of peak")
+        table.add_column(column, justify="right" if numeric else "left")
+    table.add_column("limit", overflow="fold")
+    for row in rows:
+        table.add_row(*_cells(row))
+    console.print(table)
 
 
 def _cells(row: Row) -> list[str]:
@@ -80,9 +79,12 @@ def main(argv: list[str] | None = None) -> None:
     for key, value in machine().items():
         console.print(f"{key:15} {value}", highlight=False)
     for name in args.names or BENCHMARKS:
-        rows = import_module(f"pose.bench.{name}").measure(Settings(args.repeats, args.quick))
-        write(args.output_dir / f"{name}.csv", rows)
-        show(console, rows)
+        rows: list[Row] = []
+        measured = import_module(f"pose.bench.{name}").measure(Settings(args.repeats, args.quick))
+        for title, table in groupby(measured, lambda row: row.name):
+            rows += table
+            write(args.output_dir / f"{name}.csv", rows)  # what is measured is kept if it stops
+            show(console, [row for row in rows if row.name == title])
 
 
 if __name__ == "__main__":

@@ -209,6 +209,8 @@ class Training(Frozen):
     """MBConv blocks by :mod:`pose.kernels`, where it knows them: in fp32 on a CPU."""
     cudnn_benchmark: bool = False
     """A GPU's convolutions by the algorithm that is fastest when tried."""
+    cuda_graph: bool = False
+    """A GPU's work for a chunk recorded once and replayed, which saves launching each operator."""
     deterministic: bool = False
     """A GPU's operators in forms that repeat every bit, at some cost."""
 

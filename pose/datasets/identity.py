@@ -18,7 +18,8 @@ from pose.support.errors import PoseError
 
 ROUNDING = {
     "train": {
-        *("channels_last", "compile", "fused", "cpu_kernels", "cudnn_benchmark", "deterministic")
+        *("channels_last", "compile", "fused", "cpu_kernels"),
+        *("cudnn_benchmark", "cuda_graph", "deterministic"),
     },
     "test": {"inference_batch"},
 }

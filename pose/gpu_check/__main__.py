@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,13 @@ def command_line() -> cli.Parser:
 
 cli.answer_early(__name__, command_line)
 
+import torch
+
 from pose.gpu_check.run import check_apart
 from pose.support.device import select_device
+
+AT_ONCE = 3
+"""Checks that share a GPU; most of them wait for CPUs most of the time."""
 
 
 def write(path: Path, verdicts: list[dict[str, Any]]) -> None:
@@ -49,6 +55,19 @@ def write(path: Path, verdicts: list[dict[str, Any]]) -> None:
                 writer.writerow([*head, figure, value])
 
 
+def _checked(names: list[str], device: torch.device) -> list[dict[str, Any]]:
+    """Each one's verdict, told as it comes. What is measured in the first has the card alone."""
+    alone, others = names[:1], names[1:]
+    with ThreadPoolExecutor(AT_ONCE if device.type == "cuda" else 1) as pool:
+        verdicts = {}
+        for together in (alone, others):
+            started = {pool.submit(check_apart, name, device): name for name in together}
+            for ended in as_completed(started):
+                verdicts[started[ended]] = ended.result()
+                print(json.dumps(ended.result()), flush=True)
+    return [verdicts[name] for name in names]
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     args = command_line().parse_args(argv)
@@ -60,10 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     if device.type != args.device:
         print(said.getvalue().strip().replace("running on the CPU", "nothing was checked"))
         return
-    verdicts = []
-    for name in args.names or CHECKS:
-        verdicts.append(check_apart(name, device))
-        print(json.dumps(verdicts[-1]), flush=True)
+    verdicts = _checked(args.names or list(CHECKS), device)
     print()
     for told in verdicts:
         print("{check:13} {verdict:8} {seconds!s:>6} s  {reason}".format(**told))

@@ -30,7 +30,8 @@ AUTOCAST = {"fp16": 0.25, "bf16": 1.0}
 """Errors of gradients in 16 bits against fp32; 6-8 % and 30-34 % are expected."""
 ZEROED = 0.01
 """The share of gradients that may become zero in 16 bits."""
-COMPILED_LOSS = 1e-4
+COMPILED_LOSSES = 1e-5, 1e-3, 1e-2
+"""Errors of the losses of three steps: rounding grows with each step of Adam's."""
 WITHIN, JOINTS = 0.5, 0.999
 """Pixels, and the share of joints that have to lie within them."""
 
@@ -150,27 +151,52 @@ def determinism(setup: Setup, found: Findings) -> None:
 
 
 def compiled(setup: Setup, found: Findings) -> None:
-    """A compiled step against an eager one."""
-    setup.require_gpu("compiling for a CPU takes a minute and tells nothing of a GPU")
-    crops, name = nets.batch(setup, 4), nets.ORDERS[0]
+    """Compiled steps, and steps that are recorded and replayed, against eager ones."""
+    setup.require_gpu("recording is for GPUs, and compiling for a CPU tells nothing of one")
+    crops, name = nets.batch(setup, 8), nets.ORDERS[0]
+    ways = {"eager": {}, "recorded": {"cuda_graph": True}, "compiled": {"compile": True}}
+    ways["both"] = ways["recorded"] | ways["compiled"]
     steps = {}
-    for kind in ("eager", "compiled"):
-        chosen = nets.settings(setup, name, 4, compile=kind == "compiled")
-        take = nets.stepper(setup, nets.net(name), chosen)
+    for kind, way in ways.items():
+        cut = {"micro_batch": 4, "synchronised_batch_norm": False}
+        take = nets.stepper(setup, nets.net(name), nets.settings(setup, name, 8, **cut, **way))
         with arithmetic():
             try:
-                loss = take(crops, 0)[0].item()
+                losses = [take(crops, 0)[0].item()]
             except Exception as problem:  # of whatever compiler
-                if kind == "compiled" and "riton" in type(problem).__name__ + str(problem):
+                if "compile" in way and "riton" in type(problem).__name__ + str(problem):
                     raise SkipError(f"no compiler: {str(problem).splitlines()[0]}") from None
                 raise
-        gradients = nets.vector(p.grad for p in take.model.parameters() if p.grad is not None)
-        steps[kind] = loss, gradients
-        again = seconds(lambda take=take: take(crops, 1), setup.device, 5)
-        found.note(f"{kind} step, seconds", again)
-    (loss, gradients), (truth, true_gradients) = steps["compiled"], steps["eager"]
-    found.at_most("loss", abs(loss / truth - 1), COMPILED_LOSS)
-    found.at_most("gradients", error(gradients, true_gradients), GRADIENTS)
+            gradients = nets.vector(p.grad for p in take.model.parameters() if p.grad is not None)
+            statistics = nets.vector(b for b in take.model.buffers() if b.is_floating_point())
+            losses += [take(crops, number)[0].item() for number in (1, 2)]
+            again = seconds(lambda take=take: take(crops, 3), setup.device, 5)
+        found.note(f"{kind}, seconds a step", again)
+        steps[kind] = losses, gradients, statistics
+    losses, gradients, statistics = steps.pop("eager")
+    for kind, (own, own_gradients, own_statistics) in steps.items():
+        for number, limit in enumerate(COMPILED_LOSSES):
+            found.at_most(f"{kind}, loss {number}", abs(own[number] / losses[number] - 1), limit)
+        found.at_most(f"{kind}, gradients", error(own_gradients, gradients), GRADIENTS)
+        found.at_most(f"{kind}, statistics", error(own_statistics, statistics), STATISTICS)
+    _same_draws(setup, found)
+
+
+def _same_draws(setup: Setup, found: Findings) -> None:
+    """A replay drops the same paths as the eager step of its number does."""
+    crops, name = nets.batch(setup, 4), nets.ORDERS[7]
+    losses = {}
+    for recorded in (False, True):
+        chosen = nets.settings(setup, name, 4, cuda_graph=recorded)
+        take = nets.stepper(setup, nets.net(name, False), chosen)
+        for group in take.optimizer.param_groups:
+            group["lr"] = 0.0
+        with arithmetic():
+            losses[recorded] = [take(crops, number)[0].item() for number in range(4)]
+    found.note("losses of four draws", losses[False])
+    for number, (eager, replayed) in enumerate(zip(*losses.values(), strict=True)):
+        found.at_most(f"draw {number}", abs(replayed / eager - 1), LOSS)
+    found.require(len(set(losses[False])) > 1, "four steps draw the same")
 
 
 def inference(setup: Setup, found: Findings) -> None:

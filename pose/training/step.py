@@ -15,6 +15,7 @@ from pose.parallel.global_batch import see_global_batch
 from pose.support.errors import PoseError
 from pose.targets.heatmap import normalise
 from pose.targets.losses import LOSSES
+from pose.training.recorded import Recorded
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -29,8 +30,20 @@ def batch_loss(
     PoseError for heat maps of another stride than the target's, which would stand for other places.
     Stochastic depth draws from (seed, ``step``) alone, so that a resumed training repeats it.
     """
+    _seed(experiment, step)
+    return _loss(model, _moved(batch, device), experiment)
+
+
+def _seed(experiment: Experiment, step: int) -> None:
     torch.manual_seed(experiment.seed * 2**32 + step)
-    there = {name: batch[name].to(device, non_blocking=True) for name in batch if name != "index"}
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    return {name: batch[name].to(device, non_blocking=True) for name in batch if name != "index"}
+
+
+def _loss(model: nn.Module, there: Batch, experiment: Experiment) -> Tensor:
+    device = there["image"].device
     layout = torch.channels_last if experiment.train.channels_last else torch.contiguous_format
     images = normalise(there["image"], experiment.image).contiguous(memory_format=layout)
     dtype = AUTOCAST.get(experiment.train.precision)
@@ -70,11 +83,13 @@ class Stepper:
         parts = processes if settings.synchronised_batch_norm else chunks
         self.chunks = parts // processes
         self.part = see_global_batch(model, parts, settings.synchronised_batch_norm, device)
+        _keep_inputs(model)
         self.model = model
         self.net = torch.compile(model, dynamic=False) if settings.compile else model
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
         self.statistics = Flat(model.buffers())
         self.one = torch.ones((), device=device)
+        self.recorded: Recorded | None = None
 
     def __call__(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Optimisation step number ``step``; its loss, and the loss's scale after it (scalars).
@@ -97,20 +112,42 @@ class Stepper:
 
     def _accumulate(self, batch: Batch, step: int) -> Tensor:
         """Leave the gradients of the batch's loss in the weights; the loss."""
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad(set_to_none=self.recorded is None)
         total, kept = 0.0, []
         for number, chunk in enumerate(self._cut(batch)):
             self.part.fill_(distributed.rank() * self.chunks + number)
-            loss = batch_loss(self.net, chunk, self.experiment, step, self.device) / self.chunks
-            self.scaler.scale(loss).backward()
-            total = total + loss.detach()
+            _seed(self.experiment, step)
+            total = total + self._work_off(_moved(chunk, self.device))
             if number == 0 and self.chunks > 1:
                 kept = self.statistics.read()
         if kept:
             self.statistics.write(kept)
         return total
 
+    def _work_off(self, chunk: Batch) -> Tensor:
+        if not self.experiment.train.cuda_graph or self.device.type != "cuda":
+            return self._backward(chunk)
+        if self.recorded is None:
+            self.recorded = Recorded(self._backward, self.model, chunk)
+        return self.recorded(chunk)
+
+    def _backward(self, chunk: Batch) -> Tensor:
+        """Add the chunk's gradients to those of the weights; its share of the batch's loss."""
+        loss = _loss(self.net, chunk, self.experiment) / self.chunks
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
     def _cut(self, batch: Batch) -> Iterator[Batch]:
         cut = {name: values.chunk(self.chunks) for name, values in batch.items()}
         for parts in zip(*cut.values(), strict=True):
             yield dict(zip(cut, parts, strict=True))
+
+
+def _keep_inputs(model: nn.Module) -> None:
+    """Let activations write elsewhere: in training they would first copy what they overwrite.
+
+    Not so ReLU, whose backward pass needs its output only.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.SiLU | nn.Mish | nn.Hardswish | nn.Hardsigmoid):
+            layer.inplace = False

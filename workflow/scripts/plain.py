@@ -11,6 +11,7 @@ import argparse
 import subprocess
 import sys
 import tarfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,8 +40,12 @@ def run(folder: Path, log: str, module: str, *arguments: object) -> None:
         raise PoseError(f"{folder}, {log}: {last.removeprefix('error: ')}")
 
 
-def work_off(model: str, seed: int, config: Config, folder: Path, loaders: int) -> str:
-    """Train, predict and score one run and seed; its failure, if any."""
+def work_off(
+    model: str, seed: int, config: Config, folder: Path, loaders: int, until: float
+) -> str:
+    """Train, predict and score one run and seed; its failure, if any. Nothing after ``until``."""
+    if time.monotonic() > until:
+        return ""
     chosen = Run(model, config)
     experiment = chosen.experiment(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,8 +76,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--at-once", type=cli.whole(1, 64), default=1, help="trainings on the card")
     parser.add_argument("--cores", type=cli.whole(1, 1024), default=8)
+    parser.add_argument(
+        "--begin-within",
+        type=cli.whole(1, 10**6),
+        default=10**6,
+        metavar="SECONDS",
+        help="after that no training begins, seed by seed; default: all do",
+    )
     parser.add_argument("--archive", type=cli.output_file(".gz"), required=True)
     args = parser.parse_args(argv)
+    until = time.monotonic() + args.begin_within
 
     require_single_keys(args.config)
     (config,) = read(yaml.safe_load(read_text(args.config)))
@@ -84,7 +97,9 @@ def main(argv: list[str] | None = None) -> None:
     loaders = workers(args.cores // args.at_once, int(config.device == "cuda"))
     with ThreadPoolExecutor(args.at_once) as pool:
         started = [
-            pool.submit(work_off, model, seed, config, results / model / f"seed{seed}", loaders)
+            pool.submit(
+                work_off, model, seed, config, results / model / f"seed{seed}", loaders, until
+            )
             for seed in config.seeds
             for model in config.models
         ]
