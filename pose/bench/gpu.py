@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
 
@@ -82,20 +81,30 @@ def measure(settings: Settings) -> Iterator[Row]:
     bench = Bench(device, (64, 64) if settings.quick else (256, 192), settings)
     peak = bandwidth(device)
     yield Row("memory bandwidth", "copy", peak, peak, peak, 20, "GB/s")
-    models, chunks = (["shufflenetv2"], (2,)) if settings.quick else (MODELS, CHUNKS)
-    ways = {name: PRECISIONS[name] for name in (RELEASED, "fp32")} if settings.quick else PRECISIONS
-    for model, chunk in itertools.product(models, chunks):
-        yield from bench.steps(f"training, {model}, {chunk}", model, chunk, ways, peak)
-    baseline = {RELEASED: PRECISIONS[RELEASED]}
-    for model in models[:2]:
-        others = baseline | OTHERS | (FAST if model == ORDERS[0] else {})
-        title = f"training, other ways, {model}, {chunks[0]}"
-        yield from bench.steps(title, model, chunks[0], others, peak)
-    yield from bench.side_by_side(models[0], chunks[0])
+    models, chunks = (["shufflenetv2"], (2, 2)) if settings.quick else (MODELS, CHUNKS)
+    small, *larger = chunks
+    both = {RELEASED: PRECISIONS[RELEASED], OURS: OTHERS[OURS]}
+    ways = dict(list(PRECISIONS.items())[:2]) if settings.quick else PRECISIONS
+    orders = []
+    for model in () if settings.quick else ORDERS[1:-1]:
+        orders += list(bench.steps(f"training, {model}, {small}", model, small, both, peak))
+        yield from orders[-len(both) :]
+    for model in models:
+        every = ways | (OTHERS if model in models[:2] else both)
+        rows = list(bench.steps(f"training, {model}, {small}", model, small, every, peak))
+        yield from rows
+        orders += rows if settings.quick or model in ORDERS else []
+    yield from bench.side_by_side(models[0], small)
     for batch in (1,) if settings.quick else (1, 64):
         yield from bench.inference(models[-1] if settings.quick else ORDERS[7], batch)
-    yield from bench.loading_and_all(models[0] if settings.quick else ORDERS[7], chunks[0])
-    yield from bench.hours(models if settings.quick else ORDERS, chunks[0])
+    yield from bench.loading_and_all(models[0] if settings.quick else ORDERS[7], small)
+    for chunk, model in itertools.product(larger, models):
+        yield from bench.steps(f"training, {model}, {chunk}", model, chunk, ways, peak)
+    if not settings.quick:
+        every = {RELEASED: PRECISIONS[RELEASED]} | FAST
+        title = f"training, compiled, {models[0]}, {small}"
+        yield from bench.steps(title, models[0], small, every, peak)
+    yield from hours(orders, small)
 
 
 @dataclass(frozen=True)
@@ -237,7 +246,7 @@ class Bench:
                         runs[name] = partial(self._fed, feed, way, step.args[0])
                 times = interleave(runs, self.settings.repeats)
                 rate = lambda s: batches * images / s  # noqa: E731
-                title = f"rendered people, {{}}, {workers} workers"
+                title = f"rendered people, {{}}, {workers} worker{'s' * (workers > 1)}"
                 only = {"loader": times.pop("loader")}
                 rows += compare(title.format("loader"), only, "images/s", rate, "loader")
                 if times:
@@ -252,19 +261,15 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def hours(self, models: Iterable[str], images: int) -> list[Row]:
-        """How long the paper's orders take to train on COCO, by their steps alone."""
-        totals = {RELEASED: 0.0, OURS: 0.0}
-        for model in models:
-            ways = {RELEASED: PRECISIONS[RELEASED], OURS: OTHERS[OURS]}
-            runs = {name: self.step(way, model, images) for name, way in ways.items()}
-            for run in runs.values():
-                run()
-            for name, times in self.timed(runs, images).items():
-                totals[name] += median(times) / images * PERSONS * EPOCHS
-        name = f"the paper's orders on COCO, chunks of {images}"
-        times = {name: [total] for name, total in totals.items()}
-        return compare(name, times, "h", lambda s: s / 3600, RELEASED)
+
+def hours(orders: Iterable[Row], images: int) -> list[Row]:
+    """How long the paper's orders take to train on COCO, by their steps alone."""
+    totals = {RELEASED: [0.0], OURS: [0.0]}
+    for row in orders:
+        if row.variant in totals and row.median:
+            totals[row.variant][0] += PERSONS * EPOCHS / row.median
+    name = f"the paper's orders on COCO, chunks of {images}"
+    return compare(name, totals, "h", lambda seconds: seconds / 3600, RELEASED)
 
 
 def _batches(loader: Iterable, count: int) -> Iterable:

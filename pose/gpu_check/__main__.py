@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import redirect_stderr
@@ -37,11 +38,8 @@ cli.answer_early(__name__, command_line)
 
 import torch
 
-from pose.gpu_check.run import check_apart
+from pose.gpu_check.run import AT_ONCE, check_apart
 from pose.support.device import select_device
-
-AT_ONCE = 3
-"""Checks that share a GPU; most of them wait for CPUs most of the time."""
 
 
 def write(path: Path, verdicts: list[dict[str, Any]]) -> None:
@@ -58,7 +56,11 @@ def write(path: Path, verdicts: list[dict[str, Any]]) -> None:
 def _checked(names: list[str], device: torch.device) -> list[dict[str, Any]]:
     """Each one's verdict, told as it comes. What is measured in the first has the card alone."""
     alone, others = names[:1], names[1:]
-    with ThreadPoolExecutor(AT_ONCE if device.type == "cuda" else 1) as pool:
+    at_once = AT_ONCE if device.type == "cuda" else 1
+    # Each check has processes of its own; more threads than cores would wait for one another.
+    threads = max(1, torch.get_num_threads() // (2 * at_once))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    with ThreadPoolExecutor(at_once) as pool:
         verdicts = {}
         for together in (alone, others):
             started = {pool.submit(check_apart, name, device): name for name in together}

@@ -12,7 +12,10 @@ import torch
 
 from pose.gpu_check import CHECKS
 from pose.gpu_check.findings import Findings, Setup, SkipError
+from pose.support.device import select_device
 
+AT_ONCE = 3
+"""Checks that share a GPU; most of them wait for CPUs most of the time."""
 PATIENCE = 300.0
 """Seconds that a check may take."""
 MODULES = [f"pose.gpu_check.{module}" for module in dict.fromkeys(CHECKS.values())]
@@ -36,8 +39,7 @@ def check(name: str, device: torch.device) -> dict[str, Any]:
 
 
 def _serve(name: str, device: torch.device, verdicts: Connection) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    select_device(str(device))
     verdicts.send(check(name, device))
 
 

@@ -8,6 +8,7 @@ logs, scores and the annotations, but no weights. A run that has its scores is l
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tarfile
@@ -87,6 +88,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     until = time.monotonic() + args.begin_within
 
+    # More threads than cores would wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, args.cores // args.at_once // 2)))
     require_single_keys(args.config)
     (config,) = read(yaml.safe_load(read_text(args.config)))
     results = Path("results", config.name)
