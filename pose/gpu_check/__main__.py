@@ -54,8 +54,9 @@ def write(path: Path, verdicts: list[dict[str, Any]]) -> None:
 
 
 def _checked(names: list[str], device: torch.device) -> list[dict[str, Any]]:
-    """Each one's verdict, told as it comes. What is measured in the first has the card alone."""
-    alone, others = names[:1], names[1:]
+    """Each one's verdict, told as it comes. What the environment can do is measured alone."""
+    alone = [name for name in names if name == "environment"]
+    others = [name for name in names if name not in alone]
     at_once = AT_ONCE if device.type == "cuda" else 1
     # Each check has processes of its own; more threads than cores would wait for one another.
     threads = max(1, torch.get_num_threads() // (2 * at_once))

@@ -51,6 +51,19 @@ def net(model: str, without_dropout: bool = True) -> nn.Module:
     return made
 
 
+def with_statistics(model: nn.Module, images: Tensor) -> nn.Module:
+    """The model with those images' running statistics, in evaluation.
+
+    With those of a new net its maps hardly depend on its input.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        model.train()(images)
+    return model.eval()
+
+
 def batch(setup: Setup, images: int) -> Batch:
     """Random crops; page-locked where a GPU is to fetch them."""
     height, width = size(setup)
@@ -82,11 +95,32 @@ class Step:
     statistics: Tensor
 
 
+class Exact(nn.Module):
+    """A net in float64."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net.double()
+
+    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
+        """The net's outputs."""
+        return self.net(images.double())
+
+
 def one_step(
-    model: nn.Module, crops: Batch, chosen: Experiment, device: torch.device, scale: float = 1.0
+    model: nn.Module,
+    crops: Batch,
+    chosen: Experiment,
+    device: torch.device,
+    scale: float = 1.0,
+    exact: bool = False,
 ) -> Step:
-    """Forward and backward on a copy of the model, the loss ``scale`` times as large meanwhile."""
+    """Forward and backward on a copy of the model, the loss ``scale`` times as large meanwhile.
+
+    ``exact``: in float64.
+    """
     made = on(device, model, chosen.train.channels_last).train()
+    made = Exact(made) if exact else made
     with arithmetic(tf32=chosen.train.precision == "tf32"):
         loss = batch_loss(made, crops, chosen, 0, device)
         (loss * scale).backward()

@@ -25,7 +25,8 @@ STEPPED = (nets.ORDERS[0], nets.ORDERS[7], *nets.OTHERS)
 SAME, TF32 = 1e-4, 1e-3
 """Errors of heat maps in fp32, and what those in TF32 exceed: 5e-3 to 1.7e-2 are expected."""
 LOSS, GRADIENTS, STATISTICS = 1e-5, 5e-3, 1e-5
-"""Errors of a step in fp32."""
+"""Errors of a step in fp32 against float64. Gradients may be as far off as the CPU's, if that is
+more: where a maximum or a ReLU turns over by rounding, they jump."""
 AUTOCAST = {"fp16": 0.25, "bf16": 1.0}
 """Errors of gradients in 16 bits against fp32; 6-8 % and 30-34 % are expected."""
 ZEROED = 0.01
@@ -41,7 +42,7 @@ def parity(setup: Setup, found: Findings) -> None:
     draw = torch.Generator().manual_seed(0)
     images = torch.randn(2, 3, *nets.size(setup), generator=draw)
     for name in nets.of(setup, nets.ORDERS + nets.OTHERS):
-        model = nets.net(name).eval()
+        model = nets.with_statistics(nets.net(name), images)
         truth = _maps(model, images, nets.CPU, False).double()
         for layout, last in (("NCHW", False), ("NHWC", True)):
             maps = _maps(model, images, setup.device, last)
@@ -62,14 +63,17 @@ def _maps(
 
 
 def step(setup: Setup, found: Findings) -> None:
-    """Loss, gradients and running statistics of a training step, on the CPU and the device."""
+    """Loss, gradients and running statistics of a training step, against float64 on the CPU."""
     crops = nets.batch(setup, 4)
     for name in nets.of(setup, STEPPED):
         model, chosen = nets.net(name), nets.settings(setup, name, 4, cpu_kernels=False)
-        truth = nets.one_step(model, crops, chosen, nets.CPU)
+        truth = nets.one_step(model, crops, chosen, nets.CPU, exact=True)
+        cpu = error(nets.one_step(model, crops, chosen, nets.CPU).gradients, truth.gradients)
         ours = nets.one_step(model, crops, chosen, setup.device)
         found.at_most(f"{name} loss", abs(ours.loss / truth.loss - 1), LOSS)
-        found.at_most(f"{name} gradients", error(ours.gradients, truth.gradients), GRADIENTS)
+        found.note(f"{name} gradients, CPU", cpu)
+        limit = max(GRADIENTS, 1.1 * cpu)
+        found.at_most(f"{name} gradients", error(ours.gradients, truth.gradients), limit)
         found.at_most(f"{name} statistics", error(ours.statistics, truth.statistics), STATISTICS)
 
 
@@ -141,9 +145,11 @@ def determinism(setup: Setup, found: Findings) -> None:
                 warnings.simplefilter("always")
                 if asked:
                     torch.use_deterministic_algorithms(True, warn_only=True)
-                times[asked] = seconds(lambda take=take: take(crops, 0), setup.device, 3)
-            if asked:
-                ends.append(nets.vector(take.model.state_dict().values()))
+                for number in range(3):
+                    take(crops, number)
+                if asked:
+                    ends.append(nets.vector(take.model.state_dict().values()))
+                times[asked] = seconds(lambda take=take: take(crops, 3), setup.device, 3)
         objecting = {str(w.message).split()[0] for w in told if "deterministic" in str(w.message)}
         found.note(f"{name} objecting operators", ", ".join(sorted(objecting)))
         found.note(f"{name} cost", times[True] / times[False])
@@ -154,8 +160,8 @@ def compiled(setup: Setup, found: Findings) -> None:
     """Compiled steps, and steps that are recorded and replayed, against eager ones."""
     setup.require_gpu("recording is for GPUs, and compiling for a CPU tells nothing of one")
     crops, name = nets.batch(setup, 8), nets.ORDERS[0]
-    ways = {"eager": {}, "recorded": {"cuda_graph": True}, "compiled": {"compile": True}}
-    ways["both"] = ways["recorded"] | ways["compiled"]
+    ways = {"eager": {}, "recorded": {"cuda_graph": True}}
+    ways["compiled, recorded"] = {"cuda_graph": True, "compile": True}
     steps = {}
     for kind, way in ways.items():
         cut = {"micro_batch": 4, "synchronised_batch_norm": False}

@@ -52,15 +52,15 @@ def training(setup: Setup, found: Findings) -> None:
             fp16.start()
             too_large.start()
         stopped.stop_after_an_epoch()
-        found.require("stopped by SIGTERM" in stopped.end(1), f"SIGTERM: {stopped.said()}")
+        found.require("stopped by SIGTERM" in stopped.end(1), f"SIGTERM: {stopped.said()[-500:]}")
         stopped.start()
-        found.require("resumed at" in stopped.end(0), f"resumed: {stopped.said()}")
+        found.require("resumed at" in stopped.end(0), f"resumed: {stopped.said()[-500:]}")
         for run in [whole] if setup.quick else [whole, fp16]:
             run.end(0)
             losses = run.losses()
             found.note(f"{run.name} losses", losses)
             learns = len(losses) > 1 and losses[-1] < losses[0]
-            found.require(learns, f"{run.name}: the loss does not fall; {run.said()}")
+            found.require(learns, f"{run.name}: the loss does not fall; {run.said()[-500:]}")
         same = whole.weights.exists() and stopped.weights.exists() and _equal(whole, stopped)
         found.require(same, "a training that was stopped and resumed has other weights")
         if not setup.quick:
@@ -107,7 +107,7 @@ class Command:
         return self.said() if self.process.exitcode == status else f"exit {self.process.exitcode}"
 
     def said(self) -> str:
-        return self.log.read_text().strip()[-500:] if self.log.exists() else ""
+        return self.log.read_text().strip() if self.log.exists() else ""
 
     def losses(self) -> list[float]:
         """The mean loss of each epoch."""
