@@ -84,10 +84,15 @@ def effects_table(
 
 
 def epochs_to(curves: pd.DataFrame) -> pd.DataFrame:
-    """How many epochs each training took to :data:`SHARE` of its best score, warm-up included."""
+    """How many epochs each training took to :data:`SHARE` of its best score, warm-up included.
+
+    One whose log ends before the others' of its setting tells no best score, and is left out.
+    """
     rows = []
     keys = [*SETTING, "model", "order", "seed"]
-    for key, run in curves.dropna(subset="order").groupby(keys, sort=False):
+    curves = curves.dropna(subset="order")
+    last, whole = (curves.groupby(k)["epoch"].transform("max") for k in (keys, SETTING))
+    for key, run in curves[last == whole].groupby(keys, sort=False):
         run = run.sort_values("epoch")
         score = run[PCKH if run[PCKH].notna().any() else "AP"].to_numpy(float)
         reached = score >= SHARE * np.nanmax(score)

@@ -89,7 +89,7 @@ def convergence_figure(logs: pd.DataFrame, sheet: Sheet) -> Figure:
     top.set_ylabel(f"val {score} (%)")
     seeds = logs["seed"].nunique()
     of_seeds = f"; {seeds} seeds: median and range" if seeds > 1 else ""
-    names = ", ".join(logs["name"].unique())
+    names = ", ".join(sorted(logs["name"].unique()))
     top.set_title(f"Convergence of the orders: {names} ({largest.strip()}{of_seeds})")
     bottom.set_ylabel("learning rate")
     bottom.set_xlabel("epoch (negative: warm-up)")

@@ -2,6 +2,7 @@
 
 Scores the runs' predictions once more on resampled images, all with the same draws. Beside each
 ``metrics_BOXES.json`` stands ``intervals_BOXES.json``; the resamples of all runs go to one file.
+Scores whose predictions are not there or cannot be read have no intervals, and are told.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from analysis.compare import read_sample
 from analysis.results import run_folders
 from analysis.statistics import SEED, Sample, interval, resampled
 from pose.datasets import dataset_of
+from pose.evaluation.predictions import Predictions
 
 KEYS = ["run", "seed", "boxes", "score"]
 
@@ -78,11 +80,13 @@ def main(arguments: list[str] | None = None) -> None:
             if dataset not in truths:
                 raise PoseError(f"{metrics['file']} is of {dataset}: give --truth {dataset}=FILE")
             metric, file = dataset_of(dataset).metric, folder.path / f"predictions_{boxes}.npz"
+            if folder.read(Predictions.load, file) is None:
+                continue
             key = folder.place["run"], metrics["seed"], boxes, folder.path
             choices = _choices(metrics) if metric == "AP" else ()
             samples[key] = read_sample(file, metric, truths[dataset], choices)
     if not samples:
-        raise PoseError("no scores in any of the places: evaluate at least one run")
+        raise PoseError("no scores with their predictions in any of the places: evaluate at least one run")
     drawn = resampled(list(samples.values()), options.resamples)
     columns, found = {}, {}
     for (key, sample), scores in zip(samples.items(), drawn, strict=True):

@@ -34,7 +34,7 @@ import pandas as pd
 from analysis import tables
 from analysis.code_mix import MARK, mixed_code
 from analysis.results import run_folders
-from analysis.run_folder import FRACTIONS, PCKH, RunFolder
+from analysis.run_folder import CURVE, FRACTIONS, PCKH, RunFolder
 
 SEVERITIES = ("error", "warning", "note")
 CONTROLLED = ("model", "dataset", "input", "boxes")
@@ -122,12 +122,16 @@ def controlled(scores: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
 
 
 def findings(
-    scores: pd.DataFrame, controls: pd.DataFrame, audits: pd.DataFrame, curves: pd.DataFrame
+    scores: pd.DataFrame,
+    controls: pd.DataFrame,
+    audits: pd.DataFrame,
+    curves: pd.DataFrame,
+    folders: Sequence[RunFolder],
 ) -> pd.DataFrame:
     """Rows of ``severity``, ``what`` and ``where``, the worst first.
 
     The frames are those of :func:`read_scores`, :func:`read_controls`, :func:`read_audits` and
-    :func:`read_curves`.
+    :func:`read_curves`, which have read the ``folders``.
     """
     beside = controlled(scores, controls)
     found = [
@@ -137,6 +141,7 @@ def findings(
         *_evaluators(beside, audits, curves),
         *_mixed(beside),
         *_skipped(beside),
+        *_unreadable(folders),
         *_failed(scores),
         *_uncontrolled(beside),
     ]
@@ -207,6 +212,13 @@ def _skipped(scores: pd.DataFrame) -> Iterator[Finding]:
                 yield "warning", what, f"{row['dataset']}, {row['boxes']} boxes"
 
 
+def _unreadable(folders: Sequence[RunFolder]) -> Iterator[Finding]:
+    for folder in folders:
+        run = folder.path.parent.name, folder.path.name
+        for why in folder.unreadable.values():
+            yield "error", f"left out: {why}", " ".join(run)
+
+
 def _failed(scores: pd.DataFrame) -> Iterator[Finding]:
     runs = scores.drop_duplicates("folder")
     failed = runs[runs["score"].isna()]
@@ -228,11 +240,12 @@ def _where(row: Any) -> str:
 
 
 def read_curves(folders: Sequence[RunFolder]) -> pd.DataFrame:
-    """The val ``score`` in percent of each ``folder``'s epochs."""
+    """The val ``score`` in percent of each ``folder``'s epochs; of those whose log is whole."""
     rows = [
         {"folder": str(folder.path), "score": line.get("AP", line.get(PCKH))}
         for folder in folders
-        for line in folder.curve()
+        for line in list(folder.curve())
+        if CURVE not in folder.unreadable
     ]
     return pd.DataFrame(rows, columns=["folder", "score"])
 
@@ -279,7 +292,7 @@ def main(arguments: list[str] | None = None) -> None:
     folders = run_folders(options.places)
     scores, controls = read_scores(folders), read_controls(folders)
     audits = read_audits(folders)
-    found = findings(scores, controls, audits, read_curves(folders))
+    found = findings(scores, controls, audits, read_curves(folders), folders)
     if options.output_dir:
         beside = controlled(scores, controls)
         for name, title, note, table, shown in (

@@ -87,7 +87,7 @@ def load_results(*places: Path | str, models: Path = FILE) -> pd.DataFrame:
 
     A run is one model, data set, input, protocol and seed; found in two places it is one row.
     ``models`` is the sheet of models. Raises PoseError where two places differ about a run, for a
-    place without results and for a damaged file.
+    place without results and for files of another version.
     """
     sheet = read_sheet(models)
     rows = [row for folder in run_folders(places) for row in _rows(folder, sheet)]
@@ -169,7 +169,9 @@ def load_costs(*places: Path | str) -> pd.DataFrame:
 
 
 def run_folders(places: Iterable[Path | str]) -> list[RunFolder]:
-    """The folders of runs below each place, each once; PoseError for a place that has none."""
+    """The folders of runs below each place, each once, in an order that is the same for whatever
+    places they are spread over; PoseError for a place that has none.
+    """
     found: dict[Path, RunFolder] = {}
     for place in map(place_of, map(Path, places)):
         files = (file for depth in DEPTHS for mark in MARKS for file in place.glob(depth + mark))
@@ -180,7 +182,7 @@ def run_folders(places: Iterable[Path | str]) -> list[RunFolder]:
         if not own:
             raise PoseError(f"{place}: no results of any run; give a folder such as results/demo")
         found |= {folder.resolve(): RunFolder(folder) for folder in sorted(own)}
-    return list(found.values())
+    return [found[path] for path in sorted(found, key=lambda path: path.parts[-2:])]
 
 
 def place_of(place: Path) -> Path:

@@ -1,18 +1,21 @@
 """What the files of one run and seed say: ``results/NAME/RUN/seedK/``, or a published checkpoint's.
 
 Model, settings and scores are read from the files; the folder's place gives only ``name`` and
-``run``, which nothing is compared by. A file that is not there leaves its columns empty.
+``run``, which nothing is compared by. A file that is not there leaves its columns empty. One that
+is empty, cut off or damaged counts as not there, a log up to the damaged line, and is told on
+standard error. PoseError is for files of another version, whose content is something else.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cache, cached_property
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -25,6 +28,7 @@ from pose.support.files import read_json, read_text
 from pose.weights.about import read_plain
 
 Row = dict[str, Any]
+Content = TypeVar("Content")
 FRACTIONS = METRICS
 """COCO's scores, which the files hold as fractions."""
 PARTS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -38,12 +42,28 @@ COMPLEXITY = "complexity.csv"
 COMPLEXITY_COLUMNS = ("model", "input", "num_keypoints", "params", "gmacs_fvcore")
 TEST_DEV = "COCO test-dev2017"
 
+tell = cache(logging.getLogger(__name__).warning)  # once, however many frames read the file
+
 
 class RunFolder:
     """A folder with the results of one run and seed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.unreadable: dict[str, str] = {}
+        """File name -> why it cannot be read, of the files that were read so far."""
+
+    def read(self, read: Callable[[Path], Content], file: Path) -> Content | None:
+        """What ``read`` makes of a file of this folder; None where it raises PoseError."""
+        try:
+            return read(file)
+        except PoseError as error:
+            self._leave_out(file, error)
+            return None
+
+    def _leave_out(self, file: Path, error: PoseError) -> None:
+        self.unreadable[file.name] = str(error)
+        tell(f"{error}; left out")
 
     @property
     def place(self) -> Row:
@@ -57,13 +77,18 @@ class RunFolder:
     def about(self) -> Row:
         """What the weights tell of themselves."""
         file = self.path / WEIGHTS
-        return read_plain(file) if file.exists() else {}
+        return (self.read(read_plain, file) or {}) if file.exists() else {}
 
     @cached_property
     def metrics(self) -> list[Row]:
         """The content of each file of metrics, and where it stands (``file``)."""
         files = sorted(self.path.glob("metrics_*.json"))
-        return [_object(read_json(file), file) | {"file": str(file)} for file in files]
+        found = {file: self.read(read_json, file) for file in files}
+        return [
+            _object(content, file) | {"file": str(file)}
+            for file, content in found.items()
+            if file.name not in self.unreadable
+        ]
 
     @cached_property
     def labels(self) -> Row:
@@ -106,10 +131,7 @@ class RunFolder:
         row = _percent(content) | {"split": "val"} | val_set(content)
         intervals = self.path / f"intervals_{content['boxes']}.json"
         if intervals.exists():
-            row |= _object(read_json(intervals), intervals)
-        interval = self.path / f"intervals_{content['boxes']}.json"
-        if interval.exists():
-            row |= _object(read_json(interval), interval)
+            row |= _object(self.read(read_json, intervals) or {}, intervals)
         for name, of in (("per_joint", PCKH), ("per_joint@0.1", "PCKh@0.1")):
             row |= {f"{of} {part}": value for part, value in (row.get(name) or {}).items()}
         return row
@@ -145,7 +167,8 @@ class RunFolder:
             "commit": self.about.get("commit"),
             "versions": " ".join(f"{k} {v}" for k, v in versions.items() if k != "code") or None,
         }
-        if epochs := [line for _, line in self._lines(CURVE, "epoch") if line["epoch"] >= 0]:
+        epochs = [line for _, line in self._lines(CURVE, "epoch") if line["epoch"] >= 0]
+        if epochs and CURVE not in self.unreadable:
             row["epochs"] = len(epochs)
         laps = [line for _, line in self._lines(PERFORMANCE, "event") if line["event"] == "epoch"]
         seconds = [
@@ -153,7 +176,7 @@ class RunFolder:
             for line in laps
             if line.get("seconds") is not None
         ]
-        if seconds:
+        if seconds and PERFORMANCE not in self.unreadable:
             row["train_hours"] = sum(seconds) / 3600
         return row
 
@@ -177,27 +200,23 @@ class RunFolder:
     def persons(self) -> Iterator[pd.DataFrame]:
         """The table of annotated persons of each source of boxes, with the run's labels."""
         for file in sorted(self.path.glob("persons_*.parquet")):
-            try:
-                table = pd.read_parquet(file)
-            except (OSError, ValueError) as error:
-                raise PoseError(
-                    f"{file}: not a Parquet file ({error}); run pose.evaluate again"
-                ) from None
+            table = self.read(_read_persons, file)
+            if table is None:
+                continue
             labels = self.labels | {"boxes": file.stem.removeprefix("persons_")}
             yield pd.DataFrame(labels, index=table.index).join(table)
 
     def _lines(self, name: str, *required: str) -> Iterator[tuple[str, Row]]:
-        """Place and content of every line of a log; nothing where it is not there."""
+        """Place and content of every line of a log that can be read; nothing where there is none."""
         file = self.path / name
         for number, line in enumerate(read_text(file).splitlines() if file.exists() else [], 1):
             where = f"{file} line {number}"
             try:
-                row = json.loads(line)
+                row = _object(json.loads(line), where)
             except (ValueError, RecursionError) as error:
-                raise PoseError(
-                    f"{where}: malformed JSON ({error}); train again or mend it"
-                ) from None
-            row = _object(row, where)
+                text = f"{where}: malformed JSON ({error}); train again or mend it"
+                self._leave_out(file, PoseError(text))
+                return
             if missing := [key for key in required if key not in row]:
                 raise PoseError(
                     f"{where}: lacks {', '.join(missing)}; was it written by this version?"
@@ -234,6 +253,13 @@ def read_complexity(file: Path) -> pd.DataFrame:
     if missing := [column for column in COMPLEXITY_COLUMNS if column not in frame]:
         raise PoseError(f"{file}: lacks {', '.join(missing)}; was it written by this version?")
     return frame
+
+
+def _read_persons(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise PoseError(f"{file}: not a Parquet file ({error}); run pose.evaluate again") from None
 
 
 def _percent(row: Row) -> Row:

@@ -64,7 +64,7 @@ def training_figure(curves: pd.DataFrame, sheet: Sheet) -> Figure:
         axes.set_ylabel(label)
         axes.margins(x=0.02)
     panels[0].set_yscale("log")
-    panels[0].set_title(f"Trainings: {', '.join(curves['name'].unique())}")
+    panels[0].set_title(f"Trainings: {', '.join(sorted(curves['name'].unique()))}")
     panels[1].set_ylim(bottom=0)
     panels[2].set_ylim(0, 1)
     panels[2].set_xlabel("epoch (negative: warm-up)")

@@ -43,7 +43,7 @@ def run(results, best=0.25, **values):
 def found(*places):
     folders = run_folders(places)
     frames = (read_scores(folders), read_controls(folders), read_audits(folders))
-    table = findings(*frames, read_curves(folders))
+    table = findings(*frames, read_curves(folders), folders)
     return list(table.itertuples(index=False, name=None))
 
 
