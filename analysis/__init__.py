@@ -2,7 +2,8 @@
 
 from importlib import import_module
 
-__all__ = ["load_costs", "load_curves", "load_persons", "load_reported", "load_results"]
+__all__ = ["load_costs", "load_curves", "load_latencies", "load_persons", "load_reported"]
+__all__ += ["load_results"]
 
 
 def __getattr__(name: str) -> object:

@@ -35,7 +35,7 @@ import pandas as pd
 
 from analysis import comparison_text, reported, tables
 from analysis.code_mix import mixed_code
-from analysis.results import PCKH, load_costs, load_results
+from analysis.results import PCKH, at_input, load_costs, load_results
 from analysis.verdict import verdict
 from pose.datasets import dataset_of
 
@@ -171,12 +171,8 @@ def _counted(table: pd.DataFrame, costs: pd.DataFrame, joints: int) -> pd.DataFr
 
     That is the row's own input if the model was counted there, else whatever it was counted at.
     """
-    rows = []
-    for model, size in zip(table["model"], table["input"], strict=True):
-        own = costs[(costs["model"] == model) & (costs["num_keypoints"] == joints)]
-        exact = own[own["input"] == size]
-        found = (exact if len(exact) else own).head(1).to_dict("records")
-        rows.append(found[0] if found else {})
+    named = zip(table["model"], table["input"], strict=True)
+    rows = [at_input(costs, model, size, joints) for model, size in named]
     counted = pd.DataFrame(rows, columns=["params", "gmacs_fvcore", "input"], index=table.index)
     counted["params"] = counted["params"].astype(float) / 1e6
     return counted.rename(columns={"gmacs_fvcore": "gmacs", "input": "counted_input"})

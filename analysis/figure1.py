@@ -1,13 +1,15 @@
-"""Figure 1: AP against parameters and multiply-adds, as reported and as measured here.
+"""Figure 1: AP against parameters, multiply-adds and latency, as reported and as measured here.
 
 Marks tell the input's size. Measured runs stand among the reported ones only where both are on
 the whole of the same val set; every other val set has panels of its own, so that numbers that may
 not be compared never meet. Of several seeds the mark is the mean and the bar reaches from the
-lowest to the highest. ``figure1_today`` shows what projects report since 2022.
+lowest to the highest. Latency is that of ``latency.csv`` beside the runs, of one device: that on
+which most models were timed. ``figure1_today`` shows what projects report since 2022.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,7 +39,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis import reported, style
-from analysis.results import PCKH, load_results
+from analysis.results import PCKH, at_input, joints_of, load_latencies, load_results
 
 COLOURS = {"small": "#9db4c8", "large": "#56616c", "other": "#71808e", "ours": style.RED}
 GROUPS = {
@@ -48,6 +50,7 @@ MARKERS = {"256x192": "o", "384x288": "s", "256x256": "D", "384x384": "P"}
 OTHERS = "^v<>Xph*"  # of further inputs
 GOLD = "#f2a900"
 AXES = {"params_m": "parameters (million)", "gmacs": "GMACs (fvcore), counted here"}
+LATENCY = "latency_ms"
 EFFBASE = "eeffpose-p0-order1"
 MPII = "MPII val"
 TABLES = {"COCO val2017": 2, MPII: 4}
@@ -86,35 +89,66 @@ NAMES = {
 }
 
 
-def main_figure(results: pd.DataFrame) -> Figure:
-    """The figure from the rows of :func:`analysis.results.load_results`."""
+def main_figure(results: pd.DataFrame, latencies: pd.DataFrame) -> Figure:
+    """The figure from the rows of :func:`load_results` and :func:`load_latencies`."""
     runs = summarised(results)
+    runs[LATENCY], place = timed(runs, latencies)
+    labels = AXES | {LATENCY: textwrap.fill(f"latency of one image (ms) {place}", 32)}
     sets = {"COCO val2017": runs[:0], **dict(list(runs.groupby("val_set")))}
     papers = {name: with_costs(name) for name in sets if name in TABLES}
     sizes = [size for table in (runs, *papers.values()) for size in table["input"]]
     markers = _markers(sizes)
     rows, heights = [], []
     for name in sets:  # what the paper has names for gets the whole width
-        pair = [f"{name}|{cost}" for cost in AXES]
-        rows += [[panel] * 2 for panel in pair] if name in papers else [pair]
-        heights += [3.3, 3.3] if name in papers else [2.4]
+        own = [f"{name}|{cost}" for cost in (labels if len(sets[name]) else AXES)]
+        rows += [[panel] * 3 for panel in own] if name in papers else [own]
+        heights += [3.3] * len(own) if name in papers else [2.4]
     figure, panels = plt.subplot_mosaic(
         rows, figsize=(7.2, 0.9 + sum(heights)), height_ratios=heights, layout="constrained"
     )
     for panel, axes in panels.items():
         name, cost = panel.split("|")
-        if name in papers:
+        if name in papers and cost in AXES:
             _gap_and_limits(axes, papers[name], cost)
             draw_reported(axes, papers[name], cost, markers, NAMES[MPII if name == MPII else cost])
         draw_measured(axes, sets[name], cost, markers)
-        _cost_axis(axes, AXES[cost])
+        _cost_axis(axes, labels[cost])
+        if cost == LATENCY and sets[name][cost].isna().all():
+            axes.set(xticks=[], yticks=[])
+            axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
         axes.set_ylabel(f"{PCKH if name == MPII else 'AP'} (%)")
         if cost == "params_m":
             axes.set_title(name if name in papers else f"Measured here alone: {name}")
     figure.legend(
-        handles=_handles(runs, papers.values(), markers), loc="outside lower center", ncols=3
-    )
+        handles=_handles(runs, papers.values(), markers), loc="outside lower center", ncols=3,
+        title=not_drawn(results, runs),
+    )  # fmt: skip
     return figure
+
+
+def timed(runs: pd.DataFrame, latencies: pd.DataFrame) -> tuple[list[float], str]:
+    """Milliseconds of each run's model, NaN where it was not timed, and what they were taken on.
+
+    A model that was not timed at its run's input is shown as timed at another, which is said.
+    """
+    if latencies.empty:
+        return [float("nan")] * len(runs), ""
+    places = latencies.groupby(["device", "threads"])
+    (device, threads), own = max(places, key=lambda place: len(place[1]))
+    sizes = runs["input"]
+    named = zip(runs["model"], sizes, runs["dataset"], strict=True)
+    rows = [at_input(own, model, size, joints_of(dataset)) for model, size, dataset in named]
+    place = f"on {device}, {threads} thread{'s' if threads > 1 else ''}"
+    if others := sorted({row["input"] for row in rows if row} - {*sizes}):
+        place += f", at {' and '.join(others)}"
+    return [row.get(LATENCY, float("nan")) for row in rows], place
+
+
+def not_drawn(results: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """Which models of ``results`` have no score among the ``runs``."""
+    known = (results["model"] + results["input"]).isin(runs["model"] + runs["input"])
+    names = results["order"].fillna(results["model"])[~known].unique()
+    return f"Not run, or not in the boxes shown: {', '.join(names)}" if len(names) else ""
 
 
 def summarised(results: pd.DataFrame) -> pd.DataFrame:
@@ -138,7 +172,7 @@ def summarised(results: pd.DataFrame) -> pd.DataFrame:
             f"complexity.csv beside the runs: no row for {', '.join(unknown)};"
             " rerun pose.complexity"
         )
-    about = runs.groupby(one)[["params_m", "gmacs", "order", "boxes"]].first()
+    about = runs.groupby(one)[["params_m", "gmacs", "order", "boxes", "dataset"]].first()
     return about.join(scores).reset_index()
 
 
@@ -324,7 +358,8 @@ def _cost_axis(axes: Axes, label: str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     options = command_line().parse_args(arguments)
     results = load_results(*options.places, models=options.models)
-    style.save(main_figure(results), options.output_dir, "figure1")
+    figure = main_figure(results, load_latencies(*options.places))
+    style.save(figure, options.output_dir, "figure1")
     style.save(today_figure(), options.output_dir, "figure1_today")
 
 

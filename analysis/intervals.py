@@ -86,7 +86,9 @@ def main(arguments: list[str] | None = None) -> None:
             choices = _choices(metrics) if metric == "AP" else ()
             samples[key] = read_sample(file, metric, truths[dataset], choices)
     if not samples:
-        raise PoseError("no scores with their predictions in any of the places: evaluate at least one run")
+        raise PoseError(
+            "no scores with their predictions in any of the places: evaluate at least one run"
+        )
     drawn = resampled(list(samples.values()), options.resamples)
     columns, found = {}, {}
     for (key, sample), scores in zip(samples.items(), drawn, strict=True):

@@ -21,6 +21,8 @@ from analysis.run_folder import (
     COMPLEXITY_COLUMNS,
     CURVE,
     FRACTIONS,
+    LATENCY,
+    LATENCY_COLUMNS,
     PARTS,
     PCKH,
     TEST_DEV,
@@ -168,6 +170,21 @@ def load_costs(*places: Path | str) -> pd.DataFrame:
     return whole.drop_duplicates(["model", "input", "num_keypoints"], ignore_index=True)
 
 
+def load_latencies(*places: Path | str) -> pd.DataFrame:
+    """Every row of ``latency.csv`` of the places: milliseconds of one image on a device."""
+    files = {file: None for folder in run_folders(places) for file in folder.costs(LATENCY)}
+    found = [read_complexity(file, LATENCY_COLUMNS) for file in files]
+    whole = pd.concat(found) if found else pd.DataFrame(columns=[*LATENCY_COLUMNS])
+    return whole.drop_duplicates(["model", "input", "num_keypoints", "device", "threads"])
+
+
+def at_input(costs: pd.DataFrame, model: str, size: str, joints: int) -> Row:
+    """A model's row in one of these tables, at that input or else at any; empty without one."""
+    own = costs[(costs["model"] == model) & (costs["num_keypoints"] == joints)]
+    exact = own[own["input"] == size]
+    return next(iter((exact if len(exact) else own).head(1).to_dict("records")), {})
+
+
 def run_folders(places: Iterable[Path | str]) -> list[RunFolder]:
     """The folders of runs below each place, each once, in an order that is the same for whatever
     places they are spread over; PoseError for a place that has none.
@@ -223,16 +240,17 @@ def _of_the_model(model: str, sheet: Sheet) -> Row:
 
 def _counted(folder: RunFolder, content: Row) -> Row:
     """Parameters and multiply-adds, at the run's input where that was counted."""
-    name = content.get("dataset")
-    joints = len(dataset_of(name).keypoints) if name in DATASETS else 17
+    joints = joints_of(content.get("dataset"))
     for file in folder.costs():
-        table = _complexity(file)
-        own = table[(table["model"] == content["model"]) & (table["num_keypoints"] == joints)]
-        exact = own[own["input"] == content.get("input")]
-        for row in (exact if len(exact) else own).head(1).itertuples():
-            cost = {"params": row.params, "gmacs": row.gmacs_fvcore}
-            return cost | {"counted_input": row.input}
+        if row := at_input(_complexity(file), content["model"], content.get("input"), joints):
+            cost = {"params": row["params"], "gmacs": row["gmacs_fvcore"]}
+            return cost | {"counted_input": row["input"]}
     return {}
+
+
+def joints_of(dataset: str | None) -> int:
+    """How many keypoints the nets of a data set find; COCO's, where it is not known."""
+    return len(dataset_of(dataset).keypoints) if dataset in DATASETS else 17
 
 
 _complexity = cache(read_complexity)

@@ -39,7 +39,9 @@ LABELS = ("model", "seed", "boxes", "protocol", "input", "dataset", "persons")
 GROUPS = ("released", "published")
 """Folders of checkpoints inside a results folder."""
 COMPLEXITY = "complexity.csv"
+LATENCY = "latency.csv"
 COMPLEXITY_COLUMNS = ("model", "input", "num_keypoints", "params", "gmacs_fvcore")
+LATENCY_COLUMNS = (*COMPLEXITY_COLUMNS[:3], "latency_ms", "device", "threads")
 TEST_DEV = "COCO test-dev2017"
 
 tell = cache(logging.getLogger(__name__).warning)  # once, however many frames read the file
@@ -146,10 +148,10 @@ class RunFolder:
             row |= _percent(read_server(server)) | {"evaluator": "COCO's server"}
         return self.labels | row
 
-    def costs(self) -> list[Path]:
-        """The tables of parameters and multiply-adds that lie above."""
+    def costs(self, name: str = COMPLEXITY) -> list[Path]:
+        """The tables of that name that lie above: of parameters and multiply-adds, or latency."""
         above = self.path.resolve().parents[:3]
-        return [file for file in (parent / COMPLEXITY for parent in above) if file.exists()]
+        return [file for file in (parent / name for parent in above) if file.exists()]
 
     def training(self) -> Row:
         """How the weights came about: settings, cost, device, commit and versions."""
@@ -207,7 +209,7 @@ class RunFolder:
             yield pd.DataFrame(labels, index=table.index).join(table)
 
     def _lines(self, name: str, *required: str) -> Iterator[tuple[str, Row]]:
-        """Place and content of every line of a log that can be read; nothing where there is none."""
+        """Place and content of a log's lines, up to one that is damaged; nothing without a log."""
         file = self.path / name
         for number, line in enumerate(read_text(file).splitlines() if file.exists() else [], 1):
             where = f"{file} line {number}"
@@ -237,10 +239,11 @@ def val_set(row: Row) -> Row:
     return {"val_set": title, "val_share": count / whole}
 
 
-def read_complexity(file: Path) -> pd.DataFrame:
+def read_complexity(file: Path, columns: tuple[str, ...] = COMPLEXITY_COLUMNS) -> pd.DataFrame:
     """``complexity.csv``: a row per model and input, params as counts, GMACs in 1e9.
 
-    Raises PoseError for a file that is missing, malformed or lacks a column.
+    With :data:`LATENCY_COLUMNS` ``latency.csv``: milliseconds. Raises PoseError for a file that is
+    missing, malformed or lacks a column.
     """
     try:
         frame = pd.read_csv(
@@ -250,7 +253,7 @@ def read_complexity(file: Path) -> pd.DataFrame:
         raise PoseError(
             f"{file}: not a complexity table ({error}); rerun pose.complexity"
         ) from None
-    if missing := [column for column in COMPLEXITY_COLUMNS if column not in frame]:
+    if missing := [column for column in columns if column not in frame]:
         raise PoseError(f"{file}: lacks {', '.join(missing)}; was it written by this version?")
     return frame
 

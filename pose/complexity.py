@@ -10,6 +10,10 @@ output, not the weights, nor what a kernel allocates inside itself.
 With ``--memory BATCH``, instead: the bytes that a training step on so many images keeps of each for
 its backward pass, in float32 and in 16 bits, and those of the whole step with weights, gradients
 and Adam's moments (:mod:`pose.training.memory` tells what is not counted).
+
+With ``--latency DEVICE``, instead: the milliseconds of one image's forward pass, with the net as
+pose.infer has it (batch normalisations folded, channels last) and without the mirrored crop. The
+median of several passes; device and threads stand beside it, as it is no property of the model.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import csv
 import json
 import multiprocessing
 import re
+import statistics
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -30,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from pose.support import cli
+from pose.support.device import arithmetic, device_name, hardware, select_device
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic, read_text
 
@@ -47,12 +54,16 @@ def command_line() -> cli.Parser:
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE", help=f"more of them: a CSV of {', '.join(SHEET)}"
     )
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--latency", type=device_name, metavar="DEVICE", help="of one image on auto, cpu or cuda"
+    )
+    instead.add_argument(
         "--memory", type=cli.whole(2, 10_000), metavar="BATCH", help="of training on BATCH images"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a model")
     parser.add_argument("--csv", type=cli.output_file(), metavar="FILE", help="write a row a model")
-    parser.add_argument("--workers", type=cli.WORKERS, default=1, help="processes that measure")
+    parser.add_argument("--workers", type=cli.WORKERS, default=1, help="processes that count")
     return parser
 
 
@@ -65,9 +76,11 @@ from torch.utils._pytree import tree_leaves
 
 from pose.config import experiment
 from pose.models import create_model
+from pose.models.folding import fold_batch_norm
 from pose.training.memory import BYTES_A_PARAMETER
 
 PARTS = ("backbone", "neck", "head")
+PASSES = 5  # latency is their median, to which the first ones' allocations do not matter
 CONV_LINEAR = ("conv", "linear", "addmm")  # fvcore's names
 
 
@@ -220,6 +233,28 @@ def training_memory(case: Case, images: int) -> dict[str, Any]:
     }
 
 
+@arithmetic()
+def latency(case: Case, device: torch.device) -> dict[str, Any]:
+    """The row of ``case`` for the time of one image on ``device``."""
+    model = create_model(case.model, case.num_keypoints).eval()
+    model.to(device, memory_format=torch.channels_last)
+    images = torch.zeros(1, 3, *input_size(case.input), device=device)
+    fold_batch_norm(model, images)
+    seconds = []
+    for _ in range(PASSES):
+        started = time.perf_counter()
+        with torch.inference_mode():
+            model(images).cpu()  # by when a GPU has finished
+        seconds.append(time.perf_counter() - started)
+    return {
+        **vars(case),
+        "latency_ms": round(1e3 * statistics.median(seconds), 3),
+        "passes": PASSES,
+        "device": hardware(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
 def read_sheet(file: Path) -> list[Case]:
     """The cases of a CSV file with the columns of :data:`SHEET`; PoseError for another file."""
     try:
@@ -256,9 +291,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not (args.models or args.sheet):
         parser.error("name a MODEL or a --sheet")
-    rows = []
-    measuring = partial(training_memory, images=args.memory) if args.memory else measured
-    for row in _measured(measuring, _cases(args), args.workers):
+    rows, measuring, workers = [], measured, args.workers
+    if args.memory:
+        measuring = partial(training_memory, images=args.memory)
+    elif args.latency:  # in one process: others would slow it down
+        measuring, workers = partial(latency, device=select_device(args.latency)), 1
+    for row in _measured(measuring, _cases(args), workers):
         rows.append(row)
         shown = "\n".join(f"{key:20} {value}" for key, value in row.items())
         print(json.dumps(row) if args.json else shown, flush=True)

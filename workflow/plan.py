@@ -127,7 +127,8 @@ class Plan:
         return [
             *(f"{self.results}/tables/table{n}.{kind}" for n in tables for kind in TABLE),
             *(f"{self.results}/tables/{name}.{kind}" for name in found for kind in TABLE),
-            *(f"{self.results}/{name}" for name in ("complexity.csv", "resamples.parquet")),
+            *(f"{self.results}/{name}.csv" for name in ("complexity", "latency")),
+            f"{self.results}/resamples.parquet",
             *(file for name in (*of_runs, *of_boxes) for file in self.files(name)),
             *self.submissions(),
         ]

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds: of this config's runs, and of every model beside the paper's."""
+"""Parameters, multiply-adds and latency: of this config's runs; the first two of every model too."""
 
 
 rule count:
@@ -15,6 +15,28 @@ rule count:
         code=plan.code("pose.complexity", *[run.model for run in plan.runs.values()]),
     shell:
         "python -m pose.complexity --sheet <(printf '%s\\n' {params.cases:q}) --csv {output:q}"
+        " > {log:q} 2>&1"
+
+
+rule latency:
+    output:
+        "<results>/latency.csv",
+    log:
+        "<results>/logs/latency.log",
+    benchmark:
+        "<results>/benchmarks/latency.tsv"
+    conda:
+        "../../environment.yml"
+    threads: loader_threads
+    resources:
+        gpu=min(plan.gpus, 1),
+        device=plan.device,
+    params:
+        cases=plan.counted_cases(),
+        code=plan.code("pose.complexity", *[run.model for run in plan.runs.values()]),
+    shell:
+        "python workflow/scripts/launch.py {resources.gpu:q} {threads} pose.complexity"
+        " --sheet <(printf '%s\\n' {params.cases:q}) --latency {resources.device:q} --csv {output:q}"
         " > {log:q} 2>&1"
 
 

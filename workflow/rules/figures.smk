@@ -74,6 +74,7 @@ rule figure1:
     input:
         plan.files("metrics_{boxes}.json"),
         complexity="<results>/complexity.csv",
+        latency="<results>/latency.csv",
         models="config/models.tsv",
     output:
         "<results>/figures/figure1.png",
