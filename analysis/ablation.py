@@ -59,6 +59,12 @@ def parts(values: pd.Series) -> str:
     return " + ".join(names.values()) or "baseline"
 
 
+def absent(found: Iterable[str], sheet: Sheet) -> str:
+    """The sentence that names the ablation's orders that are not among those found, if any."""
+    left = [order for order in ablation(sheet) if order not in {*found}]
+    return f"Not among these results: orders {', '.join(left)}." if left else ""
+
+
 def line_styles(orders: pd.DataFrame) -> dict[str, dict[str, object]]:
     """Matplotlib's arguments for the line of each order, of :func:`orders_of`."""
     return {

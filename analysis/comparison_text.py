@@ -7,9 +7,10 @@ import re
 import pandas as pd
 
 from analysis import reported
+from analysis.ablation import absent
 from analysis.tables import NOT_RUN
 from analysis.verdict import ROUNDING, USUAL_SPREAD
-from pose.config.model_sheet import Sheet, ablation, switches
+from pose.config.model_sheet import Sheet, switches
 
 REBUILT = "†"
 MARKS = {"meme": "✓", "plain": "✗"}
@@ -183,9 +184,7 @@ def _footnotes(number: int, table: pd.DataFrame, sheet: Sheet) -> list[str]:
     """What marks mean, which orders are not there, and where the paper contradicts itself."""
     notes = []
     if number == 1:
-        missing = [order for order in ablation(sheet) if order not in set(table["order"])]
-        if missing:
-            notes.append(f"Not among these results: orders {', '.join(missing)}.")
+        notes += filter(None, [absent(table["order"], sheet)])
     elif table["reconstruction"].any():
         notes.append(f"{REBUILT} A reconstruction: no public code determines this model.")
     if "note" in table and table["note"].str.contains("re-implemented", na=False).any():

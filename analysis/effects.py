@@ -38,7 +38,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from analysis import effects_figure, reported, style, tables
-from analysis.ablation import orders_of
+from analysis.ablation import absent, orders_of
 from analysis.factorial import contrasts
 from analysis.groups import group_scores
 from analysis.intervals import RESAMPLES, read_resamples
@@ -239,11 +239,12 @@ def main(arguments: list[str] | None = None) -> None:
     truths = {name: dataset_of(name).read_truth(file) for name, file in options.truth}
     effects = effects_table(results, curves, read_resamples(options.resamples), sheet)
     groups = groups_table(persons, truths, sheet)
+    left_out = absent(results.loc[results["boxes"].notna(), "order"].dropna(), sheet)
     for name, title, table, note in (
         ("effects", "Effects", effects, NOTE),
         ("effects_by_group", "Effects by group", groups, GROUPS_NOTE),
     ):
-        text = note if len(effects) else NONE + note
+        text = " ".join([note if len(effects) else NONE + note, left_out]).strip()
         tables.write_table(shown(table), options.output_dir, name, title, text)
         tables.write_csv(table.round(4), options.output_dir / f"{name}.csv")
     style.save(effects_figure.effects_figure(effects, groups), options.figures, "effects")

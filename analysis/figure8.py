@@ -34,6 +34,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import style
 from analysis.ablation import (
+    absent,
     by_backbone_and_neck,
     by_head,
     line_styles,
@@ -102,9 +103,10 @@ def convergence_figure(logs: pd.DataFrame, sheet: Sheet) -> Figure:
     ]
     longest = max(len(handle.get_label()) for handle in handles)
     columns = max(1, min(4, 130 // (longest + 7)))
+    title = "order: parts replaced by MEMe's (solid: backbone; thick: neck; red: head)"
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, handlelength=3.2,
-        title="order: parts replaced by MEMe's (solid: backbone; thick: neck; red: head)",
+        title="\n".join(filter(None, [title, absent(orders.index, sheet)])),
     )  # fmt: skip
     return figure
 

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from analysis import figure1, figure8, overlays, reported, style, training
 from analysis.ablation import line_styles, orders_of
-from analysis.results import load_curves, load_results
+from analysis.results import load_curves, load_latencies, load_results
 from pose.config.model_sheet import FILE, read_sheet, switches
 from pose.data.samples import Samples
 from pose.datasets.coco import COCO
@@ -74,13 +74,6 @@ def test_training_figure_draws_every_run(tmp_path):
     assert [line.get_color() for line in figure.axes[0].lines] == [
         styles[order]["color"] for order in "18"
     ]
-
-
-def test_a_malformed_log_line_is_named(tmp_path):
-    file = write_log(tmp_path, 1)
-    file.write_text(file.read_text() + '{"epoch": 1, "lr"')
-    with pytest.raises(PoseError, match=r"training.jsonl line 4: malformed JSON"):
-        load_curves(tmp_path)
 
 
 def test_figure8_follows_the_papers_line_rule(tmp_path):
@@ -170,13 +163,15 @@ def test_figures_show_a_further_order_beside_the_eight(tmp_path, complexity):
     write_log(tmp_path, 8)
     figure = figure8.convergence_figure(load_curves(tmp_path), sheet)
     (legend,) = figure.legends
+    assert "Not among these results: orders 1, 2, 3, 4, 5, 6, 7." in legend.get_title().get_text()
     shown = [text.get_text() for text in legend.get_texts()]
     assert shown == ["8: backbone + neck + head", "12: backbone + cross neck + head"]
 
     complexity.write_text(complexity.read_text() + "eeffpose-p0-cross,256x192,17,5000000,3.0\n")
     write_result(tmp_path, 8, model="eeffpose-p0-cross")
-    figure = figure1.main_figure(load_results(tmp_path, models=tmp_path / "models.tsv"))
-    assert "12" in [text.get_text() for text in figure.axes[-1].texts]
+    results = load_results(tmp_path, models=tmp_path / "models.tsv")
+    figure = figure1.main_figure(results, load_latencies(tmp_path))
+    assert "12" in [text.get_text() for text in figure.axes[-2].texts]
 
 
 def test_a_log_is_of_the_model_that_the_weights_beside_it_name(tmp_path):
@@ -233,13 +228,16 @@ def marks(axes) -> set[tuple[float, float]]:
     return {tuple(offset) for dots in scattered for offset in dots.get_offsets()}
 
 
+def figure1_of(folder: Path):
+    return figure1.main_figure(load_results(folder), load_latencies(folder))
+
+
 def test_figure1_has_every_row_of_table_2_and_effbase_and_ours_in_other_panels(
     tmp_path, complexity
 ):
     write_result(tmp_path, 8)
     write_result(tmp_path, 1, dataset="coco")
-    results = load_results(tmp_path)
-    params, gmacs, *others = figure1.main_figure(results).axes
+    params, gmacs, *others = figure1_of(tmp_path).axes
     table = reported.coco_val()
     reported_marks = set(zip(table["params_m"], table["AP"], strict=True))
     assert marks(params) == reported_marks | {(3.797279, 67.8)}
@@ -248,18 +246,18 @@ def test_figure1_has_every_row_of_table_2_and_effbase_and_ours_in_other_panels(
         "Measured here alone: synthetic (4 synthetic images)",
         "Measured here alone: coco (4 of 5000 images)",
     }
-    drawn = [tuple(axes.get_lines()[0].get_xydata()[0]) for axes in others]
+    drawn = [tuple(axes.get_lines()[0].get_xydata()[0]) for axes in others if axes.get_lines()]
     assert sorted(drawn) == [(3.797279, 25.0), (4.0, 25.0), (4.0, 25.0), (9.004292, 25.0)]
 
 
 def test_figure1_draws_ours_among_the_reported_only_on_the_whole_of_coco_val(tmp_path, complexity):
     def panels(**values) -> int:
         write_result(tmp_path, 8, **values)
-        return len(figure1.main_figure(load_results(tmp_path)).axes)
+        return len(figure1_of(tmp_path).axes)
 
-    assert panels(dataset="coco", images=5000) == 2
-    assert panels(dataset="coco", images=4) == 4
-    assert panels(dataset="synthetic", images=5000) == 4
+    assert panels(dataset="coco", images=5000) == 3
+    assert panels(dataset="coco", images=4) == 5
+    assert panels(dataset="synthetic", images=5000) == 5
 
 
 def test_figure1_has_a_mark_of_its_own_for_each_input_and_a_bar_over_the_seeds(
@@ -272,7 +270,7 @@ def test_figure1_has_a_mark_of_its_own_for_each_input_and_a_bar_over_the_seeds(
     rows = figure1.summarised(load_results(tmp_path)).set_index("input")
     assert list(rows.index) == ["256x192", "384x288"]
     assert np.allclose(rows.loc["256x192", ["mean", "low", "high"]].astype(float), [72, 70, 75])
-    params, _ = figure1.main_figure(load_results(tmp_path)).axes
+    params, *_ = figure1_of(tmp_path).axes
     bars = [container.lines[0] for container in params.containers]
     assert [line.get_marker() for line in bars] == ["o", "s"]
 
@@ -280,7 +278,7 @@ def test_figure1_has_a_mark_of_its_own_for_each_input_and_a_bar_over_the_seeds(
 def test_a_run_whose_cost_was_not_counted_is_named_in_figure1(tmp_path):
     write_result(tmp_path, 8)
     with pytest.raises(PoseError, match=r"no row for eeffpose-p0-order8; rerun pose\.complexity"):
-        figure1.main_figure(load_results(tmp_path))
+        figure1_of(tmp_path)
 
 
 def test_coco_and_mpii_never_share_a_panel(tmp_path, complexity):
@@ -290,10 +288,36 @@ def test_coco_and_mpii_never_share_a_panel(tmp_path, complexity):
     file = write_result(tmp_path, 8, **joints)
     told = json.loads(file.read_text())
     file.write_text(json.dumps({key: told[key] for key in told if key not in ("AP", "images")}))
-    panels = figure1.main_figure(load_results(tmp_path)).axes
-    assert [axes.get_ylabel() for axes in panels] == ["AP (%)"] * 2 + ["PCKh@0.5 (%)"] * 2
+    panels = figure1_of(tmp_path).axes
+    assert [axes.get_ylabel() for axes in panels] == ["AP (%)"] * 3 + ["PCKh@0.5 (%)"] * 3
     table = reported.mpii_val()
-    assert marks(panels[2]) == set(zip(table["params_m"], table["PCKh50"], strict=True))
+    assert marks(panels[3]) == set(zip(table["params_m"], table["PCKh50"], strict=True))
+
+
+def test_figure1_shows_latency_as_timed_on_the_device_that_most_models_were(tmp_path, complexity):
+    for order in (1, 2, 8):
+        write_result(tmp_path, order)
+    *_, panel = figure1_of(tmp_path).axes
+    assert [text.get_text() for text in panel.texts] == ["not measured"]
+    rows = [
+        f"eeffpose-p0-order{k},256x192,17,{ms},{device}"
+        for k, ms, device in ((1, 2.0, "a GPU,8"), (1, 90.0, "a CPU,1"), (8, 200.0, "a CPU,1"))
+    ]
+    header = "model,input,num_keypoints,latency_ms,device,threads"
+    (tmp_path / "latency.csv").write_text("\n".join([header, *rows]) + "\n")
+    *_, panel = figure1_of(tmp_path).axes
+    drawn = [tuple(bar.lines[0].get_xydata()[0]) for bar in panel.containers]
+    assert drawn == [(90.0, 25.0), (200.0, 25.0)]
+    label = " ".join(panel.get_xlabel().split())
+    assert label == "latency of one image (ms) on a CPU, 1 thread, at 256x192"
+
+
+def test_figure1_names_the_runs_that_it_does_not_draw(tmp_path, complexity):
+    write_result(tmp_path, 8, boxes="det")
+    write_result(tmp_path, 1)
+    write_log(tmp_path, 2)
+    (legend,) = figure1_of(tmp_path).legends
+    assert legend.get_title().get_text() == "Not run, or not in the boxes shown: 1, 2"
 
 
 def test_figure1_today_shows_every_reported_model_whose_cost_is_known():

@@ -89,6 +89,15 @@ def test_command_line_writes_one_row_and_one_json_object_a_model(tmp_path, capsy
     assert int(written[0]["params"]) == 4_380_786 - 3 * (64 + 2)
 
 
+def test_latency_stands_in_a_table_of_its_own_with_device_and_threads(tmp_path):
+    file = tmp_path / "latency.csv"
+    main(["shufflenetv2@64x64", "--latency", "cpu", "--workers", "0", "--csv", str(file)])
+    with file.open(newline="") as rows:
+        (row,) = csv.DictReader(rows)
+    assert list(row)[3:] == ["latency_ms", "passes", "device", "threads"]
+    assert 0 < float(row["latency_ms"]) < 10_000 and int(row["threads"]) == torch.get_num_threads()
+
+
 @pytest.mark.parametrize("text", ["256", "256x", "256*192", "0x64", "256x190", "-4x64", "axb"])
 def test_a_malformed_input_size_is_an_error(text):
     with pytest.raises(PoseError, match="give HEIGHTxWIDTH in multiples of 4"):

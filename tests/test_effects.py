@@ -143,6 +143,14 @@ def test_convergence_is_the_epochs_to_90_percent_of_the_best_score(tmp_path):
     assert epochs_to(load_curves(tmp_path))[EPOCHS].tolist() == [4]  # two of them warm-up
 
 
+def test_a_training_whose_log_ends_early_tells_no_convergence(tmp_path):
+    for order in (1, 2):
+        write_run(tmp_path, f"eeffpose-p0-order{order}")
+    log = tmp_path / "eeffpose-p0-order2/seed0/training.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:2]))
+    assert list(epochs_to(load_curves(tmp_path))["order"]) == ["1"]
+
+
 # Claims
 
 
@@ -244,6 +252,16 @@ def test_intervals_stand_beside_the_scores_and_effects_use_the_same_draws(folder
     assert {file.name for file in (folder / "figures").iterdir()} >= {"effects.svg", "effects.png"}
     groups = pd.read_csv(folder / "tables/effects_by_group.csv")
     assert (groups["measured"] > 0).all() and set(groups["effect"]) <= {"backbone"}
+
+
+def test_scores_without_their_predictions_are_told_and_have_no_interval(folder, data_root, caplog):
+    truth = f"synthetic={data_root / 'annotations/person_keypoints_val2017.json'}"
+    write_run(folder / "results", "eeffpose-p0-order8", oks_nms=0.9)
+    file = str(folder / "resamples.parquet")
+    intervals.main([str(folder), "--truth", truth, "--resamples", "5", "--output", file])
+    known = load_results(folder).set_index("order")["AP_low"].notna()
+    assert known.to_dict() == {"1": True, "2": True, "8": False}
+    assert "order8/seed0/predictions_gt.npz: no such file" in caplog.text
 
 
 def test_results_of_a_data_set_whose_truth_is_not_given_are_one_line(folder, data_root):

@@ -149,28 +149,67 @@ def test_places_may_be_configs_and_one_without_results_is_named(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [("{", "not valid JSON"), ("[]", "JSON object"), ('{"model": "x"}', "lacks seed")],
+    ("content", "message"), [("[]", "JSON object"), ('{"model": "x"}', "lacks seed")]
 )
-def test_a_damaged_file_of_metrics_is_named(tmp_path, content, message):
+def test_metrics_of_another_version_are_named(tmp_path, content, message):
     file = write_run(tmp_path) / "metrics_gt.json"
     file.write_text(content)
     with pytest.raises(PoseError, match=rf"{file}.*{message}"):
         load_results(tmp_path)
 
 
-def test_a_damaged_log_or_table_of_persons_is_named(tmp_path):
-    folder = write_run(tmp_path)
-    log = folder / "training.jsonl"
-    log.write_text(log.read_text() + '{"epoch": 1, "lr"')
-    with pytest.raises(PoseError, match=r"training.jsonl line 6: malformed JSON"):
-        load_curves(tmp_path)
+def test_a_log_of_another_version_is_named(tmp_path):
+    log = write_run(tmp_path) / "training.jsonl"
     log.write_text(json.dumps({"epoch": 1, "lr": 1.0}))
     with pytest.raises(PoseError, match=r"training.jsonl line 1: lacks AP"):
         load_curves(tmp_path)
-    (folder / "persons_gt.parquet").write_text("PAR1")
-    with pytest.raises(PoseError, match=r"persons_gt.parquet: not a Parquet file"):
-        load_persons(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", '{"model": "eeff'])
+def test_metrics_that_are_empty_or_cut_off_leave_the_run_without_those_scores(
+    tmp_path, content, caplog
+):
+    folder = write_run(tmp_path)
+    write_run(tmp_path, "eeffpose-p0-order1")
+    (folder / "metrics_gt.json").write_text(content)
+    scores = load_results(tmp_path).set_index("order")["AP"]
+    assert scores["1"] == 25.0 and np.isnan(scores["8"])
+    (told,) = caplog.messages
+    assert told.startswith(f"{folder}/metrics_gt.json: not valid JSON")
+    assert len(load_curves(tmp_path)) == 10 and len(caplog.messages) == 1  # told once
+
+
+def test_a_log_that_is_cut_off_counts_up_to_there_and_tells_no_length(tmp_path, caplog):
+    folder = write_run(tmp_path)
+    for name in ("training.jsonl", "performance.jsonl"):
+        (folder / name).write_text((folder / name).read_text()[:-10])
+    assert list(load_curves(tmp_path)["epoch"]) == [-2, -1, 0, 1]
+    row = load_results(tmp_path).iloc[0]
+    assert row["AP"] == 25.0 and pd.isna(row["epochs"]) and np.isnan(row["train_hours"])
+    assert f"{folder}/training.jsonl line 5: malformed JSON" in caplog.text
+
+
+def test_weights_and_persons_that_are_cut_off_are_told_and_the_scores_stay(tmp_path, caplog):
+    folder = write_run(tmp_path)
+    write_persons(folder)
+    for name in ("weights.safetensors", "persons_gt.parquet"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:100])
+    assert load_results(tmp_path).loc[0, ["model", "AP"]].tolist() == ["eeffpose-p0-order8", 25.0]
+    assert load_persons(tmp_path).empty
+    assert "persons_gt.parquet: not a Parquet file" in caplog.text
+    assert "weights.safetensors: not a safetensors file, or a damaged one" in caplog.text
+
+
+def test_two_folders_with_half_of_the_runs_each_give_the_frames_of_one(tmp_path):
+    for order, half in ((1, "b"), (2, "a"), (8, "b")):
+        run = write_run(tmp_path / half, f"eeffpose-p0-order{order}")
+        write_persons(run)
+        shutil.copytree(run, tmp_path / "whole" / run.parent.name / run.name)
+    halves, whole = (tmp_path / "a", tmp_path / "b"), tmp_path / "whole"
+    for load in (load_results, load_curves, load_persons):
+        frames = (load(*halves), load(whole))
+        merged, one = (f.drop(columns=["name", "folder"], errors="ignore") for f in frames)
+        pd.testing.assert_frame_equal(merged, one)
 
 
 def test_the_papers_numbers_come_in_the_same_columns():

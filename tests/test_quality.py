@@ -141,6 +141,26 @@ def test_skipped_persons_failed_runs_and_missing_controls_are_named_last(tmp_pat
     ]
 
 
+def test_files_that_cannot_be_read_come_first_and_a_cut_log_accuses_no_evaluator(tmp_path):
+    folder = run(tmp_path, AP=0.5, best=0.5)
+    write_controls(tmp_path)
+    log = folder / "training.jsonl"
+    log.write_text(log.read_text().replace("0.5", "0.4")[:-10])
+    ((severity, what, where),) = found(tmp_path)
+    assert severity == "error" and where == "eeffpose-p0-order8 seed0"
+    assert what.startswith(f"left out: {log} line 5: malformed JSON")
+
+
+def test_controls_of_two_folders_are_in_the_order_of_one(tmp_path):
+    for order, half in ((1, "b"), (8, "a")):
+        write_run(tmp_path / half, f"eeffpose-p0-order{order}", **SCORE)
+        write_run(tmp_path / "whole", f"eeffpose-p0-order{order}", **SCORE)
+    main([str(tmp_path / "whole"), "--output-dir", str(tmp_path / "one")])
+    main([str(tmp_path / "a"), str(tmp_path / "b"), "--output-dir", str(tmp_path / "two")])
+    one, two = (tmp_path / place / "controls.md" for place in ("one", "two"))
+    assert one.read_text() == two.read_text()
+
+
 def test_mpiis_scores_have_controls_too(tmp_path):
     mpii = {"dataset": "mpii", "input": "256x256", "PCKh@0.5": 88.0, "persons": 264}
     write_run(tmp_path, **mpii, decode="quarter", training=False)
