@@ -39,7 +39,14 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis import reported, style
-from analysis.results import PCKH, at_input, joints_of, load_latencies, load_results
+from analysis.results import (
+    PCKH,
+    at_input,
+    joints_of,
+    load_latencies,
+    load_results,
+    read_complexity,
+)
 
 COLOURS = {"small": "#9db4c8", "large": "#56616c", "other": "#71808e", "ours": style.RED}
 GROUPS = {
@@ -55,6 +62,8 @@ EFFBASE = "eeffpose-p0-order1"
 MPII = "MPII val"
 TABLES = {"COCO val2017": 2, MPII: 4}
 """Val set -> the paper's table of what is reported on it."""
+COUNTED = Path(__file__).parents[1] / "config" / "counted.csv"
+"""Columns of what ``pose.complexity`` counts of the models of these tables and of EffBase."""
 # Where a name stands: offset in points from the model's best point, and its alignment there.
 RIGHT, LEFT = (7, 0, "left"), (-7, 0, "right")
 ABOVE, BELOW = (0, 8, "center"), (0, -9, "center")
@@ -182,7 +191,7 @@ def with_costs(val_set: str) -> pd.DataFrame:
     Parameters are the paper's, EffBase's and all multiply-adds are counted here.
     """
     table = reported.comparison(TABLES[val_set])
-    costs = reported.counted().rename(columns={"gmacs_fvcore": "gmacs"})
+    costs = read_complexity(COUNTED).rename(columns={"gmacs_fvcore": "gmacs"})
     if val_set == MPII:
         table = table.assign(name=table["method"], score=table[PCKH])
         ours = table["method"].str.startswith("EEffPose")

@@ -47,11 +47,6 @@ def since_2022() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "since_2022.csv")
 
 
-def counted() -> pd.DataFrame:
-    """Parameters and multiply-adds of the models of Tables 2 and 4 and of EffBase, counted here."""
-    return pd.read_csv(FOLDER / "counted.csv")
-
-
 def comparison(number: int) -> pd.DataFrame:
     """Table 2, 3 or 4 with ``model`` and ``input`` (HxW): what each row is called here."""
     ours = pd.read_csv(FOLDER / "models.csv", keep_default_na=False)

@@ -75,6 +75,7 @@ rule figure1:
         plan.files("metrics_{boxes}.json"),
         complexity="<results>/complexity.csv",
         latency="<results>/latency.csv",
+        counted="config/counted.csv",
         models="config/models.tsv",
     output:
         "<results>/figures/figure1.png",
