@@ -43,6 +43,7 @@ CONTROLS = {"floor": ("floor", ""), "rounded": ("reference", "rounded")}
 CONTROLS |= {"unrounded": ("reference", "unrounded")}
 CODES = ("code_train", "code_infer", "code_evaluate", "kept_code")
 AUDITED = ("model", "seed", "boxes", "choice", "value", "metric", "score", "difference")
+WHERE = ("name", "folder", "file")  # of a run; no part of what was measured
 SAME = 0.1  # points between the score of the best epoch and that of its weights
 Finding = tuple[str, str, str]
 """Severity, what, and where."""
@@ -302,7 +303,11 @@ def main(arguments: list[str] | None = None) -> None:
         ):
             tables.write_table(shown, options.output_dir, name, title, note)
             kept = table.drop(
-                columns=[c for c in table if any(isinstance(v, dict) for v in table[c])]
+                columns=[
+                    c
+                    for c in table
+                    if c in WHERE or any(isinstance(value, dict) for value in table[c])
+                ]
             )
             tables.write_csv(kept, options.output_dir / f"{name}.csv")
     print(found.to_markdown(index=False) if len(found) else "nothing asks for a look")

@@ -148,9 +148,9 @@ def _table(name: str, page: str, csv: str, results: pd.DataFrame, file: Path) ->
     if len(lines) != len(numbers):
         raise PoseError(f"{file}: does not fit its CSV; delete both and make them again")
     texts = results.astype("string").assign(label=[label(row) for _, row in results.iterrows()])
-    rows = numbers.to_dict("records")
+    rows, boxes = numbers.to_dict("records"), texts["boxes"].fillna("").tolist()
     parts["body"] = "\n".join(
-        _with_buttons(line, parts["head"], _behind(row, texts), texts["boxes"].tolist())
+        _with_buttons(line, parts["head"], _behind(row, texts), boxes)
         for line, row in zip(lines, rows, strict=True)
     )
     return Table(name=name, csv=csv, **parts)

@@ -157,8 +157,9 @@ def test_controls_of_two_folders_are_in_the_order_of_one(tmp_path):
         write_run(tmp_path / "whole", f"eeffpose-p0-order{order}", **SCORE)
     main([str(tmp_path / "whole"), "--output-dir", str(tmp_path / "one")])
     main([str(tmp_path / "a"), str(tmp_path / "b"), "--output-dir", str(tmp_path / "two")])
-    one, two = (tmp_path / place / "controls.md" for place in ("one", "two"))
-    assert one.read_text() == two.read_text()
+    for kind in ("csv", "md"):
+        one, two = (tmp_path / place / f"controls.{kind}" for place in ("one", "two"))
+        assert one.read_text() == two.read_text()
 
 
 def test_mpiis_scores_have_controls_too(tmp_path):

@@ -96,6 +96,16 @@ def test_parts_that_are_not_there_are_called_not_run(text):
     assert "not run" not in section(text, "results")
 
 
+def test_an_order_without_any_score_is_a_row_that_was_not_run(tmp_path):
+    for order in (1, 2):
+        run = write_run(tmp_path, f"eeffpose-p0-order{order}")
+    (run / "metrics_gt.json").write_text("")
+    write_complexity(tmp_path)
+    comparison.main(["1", str(tmp_path), "--output-dir", str(tmp_path / "tables")])
+    table = section(report.page(tmp_path, ""), "the-papers-tables")
+    assert re.search(r"<tr>(<td[^>]*>[^\n]*){3}70\.5[^\n]*not run[^\n]*</tr>", table)
+
+
 def test_a_measured_number_leads_to_its_protocol_data_evaluator_commit_and_command(text):
     table = section(text, "the-papers-tables")
     runs = re.search(r'<button data-runs="([\d ]+)">80\.5 ± 0\.7</button>', table)[1].split()
