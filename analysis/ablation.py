@@ -62,7 +62,8 @@ def parts(values: pd.Series) -> str:
 def absent(found: Iterable[str], sheet: Sheet) -> str:
     """The sentence that names the ablation's orders that are not among those found, if any."""
     left = [order for order in ablation(sheet) if order not in {*found}]
-    return f"Not among these results: orders {', '.join(left)}." if left else ""
+    orders = "orders" if len(left) > 1 else "order"
+    return f"Not among these results: {orders} {', '.join(left)}." if left else ""
 
 
 def line_styles(orders: pd.DataFrame) -> dict[str, dict[str, object]]:

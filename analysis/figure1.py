@@ -102,7 +102,7 @@ def main_figure(results: pd.DataFrame, latencies: pd.DataFrame) -> Figure:
     """The figure from the rows of :func:`load_results` and :func:`load_latencies`."""
     runs = summarised(results)
     runs[LATENCY], place = timed(runs, latencies)
-    labels = AXES | {LATENCY: textwrap.fill(f"latency of one image (ms) {place}", 32)}
+    labels = AXES | {LATENCY: textwrap.fill(f"latency of one image (ms) {place}", 25)}
     sets = {"COCO val2017": runs[:0], **dict(list(runs.groupby("val_set")))}
     papers = {name: with_costs(name) for name in sets if name in TABLES}
     sizes = [size for table in (runs, *papers.values()) for size in table["input"]]

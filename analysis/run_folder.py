@@ -211,7 +211,10 @@ class RunFolder:
     def _lines(self, name: str, *required: str) -> Iterator[tuple[str, Row]]:
         """Place and content of a log's lines, up to one that is damaged; nothing without a log."""
         file = self.path / name
-        for number, line in enumerate(read_text(file).splitlines() if file.exists() else [], 1):
+        lines = read_text(file).splitlines() if file.exists() else []
+        if not lines and file.exists():
+            self._leave_out(file, PoseError(f"{file}: empty; train again"))
+        for number, line in enumerate(lines, 1):
             where = f"{file} line {number}"
             try:
                 row = _object(json.loads(line), where)

@@ -189,6 +189,12 @@ def test_a_log_that_is_cut_off_counts_up_to_there_and_tells_no_length(tmp_path, 
     assert f"{folder}/training.jsonl line 5: malformed JSON" in caplog.text
 
 
+def test_an_empty_log_is_told(tmp_path, caplog):
+    log = write_run(tmp_path) / "training.jsonl"
+    log.write_text("")
+    assert load_curves(tmp_path).empty and f"{log}: empty" in caplog.text
+
+
 def test_weights_and_persons_that_are_cut_off_are_told_and_the_scores_stay(tmp_path, caplog):
     folder = write_run(tmp_path)
     write_persons(folder)
