@@ -206,7 +206,8 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     text = table[
         [name for name in (*SETTING, "boxes", "by", "group", "score", "effect") if name in table]
     ]
-    text = text[[name for name in text if text[name].nunique() > 1 or name == "effect"]].copy()
+    always = ("score", "effect")
+    text = text[[name for name in text if text[name].nunique() > 1 or name in always]].copy()
     if "paper" in table:
         text["paper"] = table["paper"].map(_points)
     text["measured"] = table["measured"].map(_points)

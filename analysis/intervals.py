@@ -38,6 +38,7 @@ import pandas as pd
 
 from analysis.compare import read_sample
 from analysis.results import run_folders
+from analysis.run_folder import tell
 from analysis.statistics import SEED, Sample, interval, resampled
 from pose.datasets import dataset_of
 from pose.evaluation.predictions import Predictions
@@ -86,10 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
             choices = _choices(metrics) if metric == "AP" else ()
             samples[key] = read_sample(file, metric, truths[dataset], choices)
     if not samples:
-        raise PoseError(
-            "no scores with their predictions in any of the places: evaluate at least one run"
-        )
-    drawn = resampled(list(samples.values()), options.resamples)
+        tell("no score with its predictions in any of the places, so no intervals")
+    drawn = resampled(list(samples.values()), options.resamples) if samples else []
     columns, found = {}, {}
     for (key, sample), scores in zip(samples.items(), drawn, strict=True):
         *of_the_run, folder = key

@@ -10,6 +10,7 @@ from result_folders import write_complexity, write_logs, write_run
 from analysis import effects, intervals, load_curves, load_results, reported
 from analysis.ablation import orders_of
 from analysis.claims import Measured, claims_table, read_claims
+from analysis.claims import main as write_claims
 from analysis.effects import EPOCHS, effects_table, epochs_to, seeds_interval
 from analysis.factorial import contrasts
 from analysis.intervals import read_resamples
@@ -262,6 +263,18 @@ def test_scores_without_their_predictions_are_told_and_have_no_interval(folder, 
     known = load_results(folder).set_index("order")["AP_low"].notna()
     assert known.to_dict() == {"1": True, "2": True, "8": False}
     assert "order8/seed0/predictions_gt.npz: no such file" in caplog.text
+
+
+def test_where_nothing_was_evaluated_every_claim_is_not_run(folder, data_root, tmp_path):
+    truth = f"synthetic={data_root / 'annotations/person_keypoints_val2017.json'}"
+    for metrics in folder.rglob("metrics_*.json"):
+        metrics.unlink()
+    given, file = str(folder / "results"), str(folder / "resamples.parquet")
+    intervals.main([given, "--truth", truth, "--output", file])
+    write_claims([given, "--resamples", file, "--output-dir", str(tmp_path / "tables")])
+    told = pd.read_csv(tmp_path / "tables/claims.csv")
+    scored = ~told["score"].isin(["params_m", "gflops", "epochs"])
+    assert set(told.loc[scored, "by measurement"]) == {"not run"}
 
 
 def test_results_of_a_data_set_whose_truth_is_not_given_are_one_line(folder, data_root):
