@@ -265,11 +265,10 @@ def test_scores_without_their_predictions_are_told_and_have_no_interval(folder, 
     assert "order8/seed0/predictions_gt.npz: no such file" in caplog.text
 
 
-def test_where_nothing_was_evaluated_every_claim_is_not_run(folder, data_root, tmp_path):
+def test_where_nothing_was_evaluated_every_claim_is_not_run(data_root, tmp_path):
     truth = f"synthetic={data_root / 'annotations/person_keypoints_val2017.json'}"
-    for metrics in folder.rglob("metrics_*.json"):
-        metrics.unlink()
-    given, file = str(folder / "results"), str(folder / "resamples.parquet")
+    (write_run(tmp_path / "results") / "metrics_gt.json").unlink()
+    given, file = str(tmp_path / "results"), str(tmp_path / "resamples.parquet")
     intervals.main([given, "--truth", truth, "--output", file])
     write_claims([given, "--resamples", file, "--output-dir", str(tmp_path / "tables")])
     told = pd.read_csv(tmp_path / "tables/claims.csv")
