@@ -229,3 +229,21 @@ def test_many_tensors_travel_as_one_of_each_type():
         tensor.zero_()
     flat.write(vectors)
     assert all(map(torch.equal, tensors, kept))
+
+
+def test_activations_that_need_their_input_backward_do_not_write_over_it_in_training():
+    torch.manual_seed(0)
+    nets = [nn.Sequential(nn.Conv2d(3, 17, 4, 4), nn.SiLU(inplace=True)) for _ in "ab"]
+    nets[1].load_state_dict(nets[0].state_dict())
+    batch_loss(nets[0], batch(2), small_experiment(), 0, CPU).backward()
+    stepper(nets[1])(batch(2), 0)
+    assert [net[1].inplace for net in nets] == [True, False]
+    assert torch.equal(nets[0][0].weight.grad, nets[1][0].weight.grad)
+
+
+def test_a_cpu_that_cannot_record_steps_takes_them_one_by_one():
+    losses = []
+    for recorded in (False, True):
+        take = stepper(without_dropout(), 0.01, cuda_graph=recorded)
+        losses.append([take(batch(4), step)[0].item() for step in range(2)])
+    assert losses[0] == losses[1]

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from pose.bench.device import bandwidth, seconds
 from pose.bench.measure import Row, Settings, absent, as_it_comes, compare, interleave
 from pose.config import Experiment, experiment
 from pose.data.dataset import PoseDataset
@@ -29,6 +28,7 @@ from pose.datasets import dataset_of
 from pose.evaluation.flip_test import flip_average
 from pose.models import create_model
 from pose.support.device import arithmetic, select_device
+from pose.support.rates import bandwidth, seconds
 from pose.training.faults import out_of_memory
 from pose.training.memory import FREE, expected
 from pose.training.optimizer import create_optimizer
@@ -169,7 +169,7 @@ class Bench:
             runs[variant] = run
             told[variant] = (
                 f"{memory}predicted {need.of(images) / 1e9:.1f} GB",
-                2 * images * need.an_image / (peak * 1e9),
+                images * need.traffic / (peak * 1e9),
             )
         if not runs:
             return missing
