@@ -196,7 +196,7 @@ def test_the_net_starts_with_the_heads_weight_that_the_experiment_names(
     data_root, tmp_path, monkeypatch
 ):
     class NoTraining:
-        def __init__(self, experiment, model, *others: object) -> None:
+        def __init__(self, experiment, model, *others: object, floor: float | None) -> None:
             self.weights = [project[-1].weight for project in model.head.project]
 
         def run(self) -> None:
