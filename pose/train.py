@@ -144,7 +144,7 @@ def require_memory(experiment: Experiment, build: Callable[[], nn.Module], card:
     settings = experiment.train
     whole = settings.synchronised_batch_norm
     images = settings.batch_size // distributed.world_size() if whole else settings.chunk_size
-    need = count(build, experiment.input_size, settings.precision, images)
+    need = count(build, experiment.input_size, settings.precision, images, settings.recompute)
     require_fit(need, settings, images, card)
     return need
 

@@ -17,6 +17,7 @@ from pose.support.device import arithmetic
 from pose.support.errors import PoseError
 from pose.targets.heatmap import constant
 from pose.training import checkpoint
+from pose.training.activations import count
 from pose.training.step import Stepper, batch_loss
 
 CHUNKS = {"batch_size": 8, "micro_batch": 2, "synchronised_batch_norm": False}
@@ -247,3 +248,27 @@ def test_a_cpu_that_cannot_record_steps_takes_them_one_by_one():
         take = stepper(without_dropout(), 0.01, cuda_graph=recorded)
         losses.append([take(batch(4), step)[0].item() for step in range(2)])
     assert losses[0] == losses[1]
+
+
+def test_blocks_that_are_computed_again_give_the_same_gradients_and_statistics_for_less_memory():
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            parts = (nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.5))
+            self.layers = nn.Sequential(*parts, nn.Conv2d(8, 3, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.layers(x)
+
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(Branch(), Branch(), nn.Conv2d(3, 17, 4, 4))
+
+    states, needs = [], []
+    for recompute in (False, True):
+        net = build()
+        stepper(net, recompute=recompute)(batch(4), 0)
+        states.append([p.grad for p in net.parameters()] + list(net.buffers()))
+        needs.append(count(build, (64, 48), "fp32", 4, recompute).an_image)
+    assert all(map(torch.equal, *states))
+    assert needs[1] < 0.3 * needs[0]
