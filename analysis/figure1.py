@@ -102,7 +102,7 @@ def main_figure(results: pd.DataFrame, latencies: pd.DataFrame) -> Figure:
     """The figure from the rows of :func:`load_results` and :func:`load_latencies`."""
     runs = summarised(results)
     runs[LATENCY], place = timed(runs, latencies)
-    labels = AXES | {LATENCY: textwrap.fill(f"latency of one image (ms) {place}", 25)}
+    labels = AXES | {LATENCY: f"latency of one image (ms) {place}"}
     sets = {"COCO val2017": runs[:0], **dict(list(runs.groupby("val_set")))}
     papers = {name: with_costs(name) for name in sets if name in TABLES}
     sizes = [size for table in (runs, *papers.values()) for size in table["input"]]
@@ -111,7 +111,7 @@ def main_figure(results: pd.DataFrame, latencies: pd.DataFrame) -> Figure:
     for name in sets:  # what the paper has names for gets the whole width
         own = [f"{name}|{cost}" for cost in (labels if len(sets[name]) else AXES)]
         rows += [[panel] * 3 for panel in own] if name in papers else [own]
-        heights += [3.3] * len(own) if name in papers else [2.4]
+        heights += [3.3, 3.3, 2.4][: len(own)] if name in papers else [2.4]
     figure, panels = plt.subplot_mosaic(
         rows, figsize=(7.2, 0.9 + sum(heights)), height_ratios=heights, layout="constrained"
     )
@@ -121,7 +121,7 @@ def main_figure(results: pd.DataFrame, latencies: pd.DataFrame) -> Figure:
             _gap_and_limits(axes, papers[name], cost)
             draw_reported(axes, papers[name], cost, markers, NAMES[MPII if name == MPII else cost])
         draw_measured(axes, sets[name], cost, markers)
-        _cost_axis(axes, labels[cost])
+        _cost_axis(axes, textwrap.fill(labels[cost], 80 if name in papers else 25))
         if cost == LATENCY and sets[name][cost].isna().all():
             axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
