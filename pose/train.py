@@ -25,7 +25,6 @@ from pose.support.device import device_name, select_device
 from pose.support.errors import command
 from pose.support.files import atomic
 from pose.support.lock import Lock
-from pose.support.rates import bandwidth
 
 
 def command_line() -> cli.Parser:
@@ -77,6 +76,7 @@ from pose.evaluation.score import check_truth, score
 from pose.infer import predict
 from pose.models import create_model
 from pose.parallel import distributed
+from pose.support.rates import bandwidth
 from pose.training.checkpoint import OUTPUTS
 from pose.training.faults import faults_in_one_line, less_memory
 from pose.training.memory import Need, require_fit
