@@ -21,6 +21,7 @@ from pose.data.dataset import PoseDataset
 from pose.data.samples import Samples, open_split
 from pose.data.synthetic.render import write_dataset
 from pose.data.synthetic.rendered import SyntheticSettings
+from pose.support.allocator import keep_freed_memory
 from pose.targets.heatmap import gaussian_targets, normalise
 
 SIZE = (256, 256)
@@ -32,6 +33,7 @@ LIMIT = "the decoder takes {share:.0%} of ours; with it alone the ratio would be
 
 
 def measure(settings: Settings) -> list[Row]:
+    keep_freed_memory()  # as whatever takes a device, and its loader's processes
     with tempfile.TemporaryDirectory() as folder:
         samples, name = open_samples(settings, Path(folder))
         count = min(len(samples), 4 if settings.quick else 32)
