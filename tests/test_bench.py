@@ -13,7 +13,7 @@ import torch
 from pose.bench import __main__ as bench
 from pose.bench import ap, decoding, gpu, inference, loading, training, workflow
 from pose.bench.measure import Row, Settings, as_it_comes, compare, interleave
-from pose.bench.traffic import roofline, traffic
+from pose.bench.traffic import Traffic, roofline, traffic
 from pose.data.samples import Samples
 
 
@@ -66,6 +66,7 @@ def test_inference_gives_equal_heat_maps():
     found, _ = inference.variants(model, images, only=runs)
     first, second = (run(images) for run in found.values())
     assert torch.allclose(first, second, atol=1e-5)
+    assert traffic(lambda: found[inference.OURS](images)).seconds["products"] > 0
 
 
 @pytest.mark.slow
@@ -100,17 +101,21 @@ def test_only_a_missed_aim_tells_its_limit():
 
 def test_an_operator_moves_its_inputs_and_its_output_and_a_view_moves_nothing():
     a, row = torch.ones(100, 50), torch.ones(1, 50)
-    assert traffic(lambda: a.t() + a.view(50, 100)) == [3 * 4 * 5000]
-    assert traffic(lambda: torch.mul(a, row.expand(100, 50))) == [4 * (2 * 5000 + 50)]
+    assert traffic(lambda: a.t() + a.view(50, 100)).operators == [3 * 4 * 5000]
+    assert traffic(lambda: torch.mul(a, row.expand(100, 50))).operators == [4 * (2 * 5000 + 50)]
 
 
 def test_a_step_with_our_kernels_moves_fewer_bytes_than_with_the_operators_of_pytorch(steps):
     plain, kernels = (traffic(steps[name]) for name in (training.BASELINE, training.KERNELS))
-    assert sum(kernels) < 0.8 * sum(plain)
+    assert sum(kernels.operators) < 0.8 * sum(plain.operators)
+    assert plain.seconds["kernels"] == 0 < min(kernels.seconds.values())
 
 
 def test_what_limits_a_step_is_told_by_the_whole_of_it():
-    limit = roofline([4_000_000] * 10, arithmetic=0.5, seconds=2.0, times=4)
+    counted = Traffic()
+    for _ in range(10):
+        counted.note("products", 0.1, torch.ones(1_000_000))
+    limit = roofline(counted, arithmetic=0.5, seconds=2.0, times=4)
     assert "arithmetic at the measured peak takes 25%" in limit
     assert "0.16 GB of its 40 operators" in limit
 
