@@ -21,7 +21,9 @@ FOLDER = Path(__file__).parents[1] / "results" / "measured"
 def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("analysis.measured", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help=f"{PLACES}, CSV files of pose.bench")
+    parser.add_argument(
+        "places", type=Path, nargs="+", help=f"{PLACES}, CSV files of pose.bench and pose.gpu_check"
+    )
     parser.add_argument("--command", required=True, help="what makes these numbers again")
     parser.add_argument("--output-dir", type=cli.output_folder, default=FOLDER)
     return parser
@@ -38,7 +40,9 @@ RUN = ["model", "input", "val_set", "boxes", "protocol", "seed", "checkpoint"]
 """What tells the rows of a file apart."""
 LEFT_OUT = ["name", "run", "label", "split", "val_share", "folder", "code_infer", "code_evaluate"]
 BENCHMARK = {"name", "variant", "median", "unit", "commit", "cpu"}
-"""Columns of a file of ``pose.bench``."""
+CHECK = {"check", "verdict", "figure", "value", "commit", "device"}
+"""Columns of a file of ``pose.bench``, and of one of ``pose.gpu_check``."""
+KEYS = (RUN, ["name", "variant"], ["check", "figure"])
 
 
 def measured_rows(results: pd.DataFrame, how: str) -> dict[str, pd.DataFrame]:
@@ -61,14 +65,19 @@ def measured_rows(results: pd.DataFrame, how: str) -> dict[str, pd.DataFrame]:
 
 
 def benchmark_rows(file: Path, how: str) -> dict[str, pd.DataFrame]:
-    """The same of a file of ``pose.bench``; PoseError for another one."""
+    """The same of a file of ``pose.bench`` or ``pose.gpu_check``; PoseError for another one."""
     try:
-        rows = pd.read_csv(file)
+        rows = pd.read_csv(file, dtype={"value": str})
     except (OSError, ValueError) as error:
         raise PoseError(f"{file}: not a file of pose.bench ({error})") from None
-    if rows.empty or BENCHMARK - set(rows):
+    if not rows.empty and set(rows) >= CHECK:
+        name = f"gpu check {rows['device'][0]}"
+    elif not rows.empty and set(rows) >= BENCHMARK:
+        of_gpus = file.stem == "gpu" and "gpu" in rows
+        name = f"bench {file.stem} {rows['gpu' if of_gpus else 'cpu'][0]}"
+    else:
         raise PoseError(f"{file}: not a file of pose.bench; give one of results/bench")
-    return {f"{_slug(f'bench {file.stem} {rows.cpu[0]}')}.csv": rows.assign(command=how)}
+    return {f"{_slug(name)}.csv": rows.assign(command=how)}
 
 
 def add(file: Path, rows: pd.DataFrame) -> None:
@@ -76,7 +85,7 @@ def add(file: Path, rows: pd.DataFrame) -> None:
     written = pd.read_csv(StringIO(rows.round(4).to_csv(index=False)), dtype=str)
     if file.exists():
         written = pd.concat([pd.read_csv(StringIO(read_text(file)), dtype=str), written])
-    key = [name for name in RUN if name in written] or ["name", "variant"]
+    key = next([n for n in key if n in written] for key in KEYS if key[0] in written)
     merged = written.drop_duplicates(key, keep="last").dropna(axis=1, how="all")
     tables.write_csv(merged.sort_values([name for name in key if name in merged]), file)
 

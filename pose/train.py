@@ -25,6 +25,7 @@ from pose.support.device import device_name, select_device
 from pose.support.errors import command
 from pose.support.files import atomic
 from pose.support.lock import Lock
+from pose.support.rates import bandwidth
 
 
 def command_line() -> cli.Parser:
@@ -78,7 +79,7 @@ from pose.models import create_model
 from pose.parallel import distributed
 from pose.training.checkpoint import OUTPUTS
 from pose.training.faults import faults_in_one_line, less_memory
-from pose.training.memory import require_fit
+from pose.training.memory import Need, require_fit
 from pose.training.trainer import Trainer
 from pose.weights import initialise
 
@@ -108,8 +109,11 @@ def train(
         chosen = experiment.model_options
         joints = len(train_set.keypoints)
         build = partial(create_model, experiment.model, joints, **chosen.architecture())
+        floor = None
         if device.type == "cuda":
-            require_memory(experiment, build, torch.cuda.get_device_properties(device).total_memory)
+            card = torch.cuda.get_device_properties(device).total_memory
+            need = require_memory(experiment, build, card)
+            floor = need.traffic / (1e9 * bandwidth(device) * distributed.world_size())
         torch.manual_seed(experiment.seed)
         model = build()
         initialise(model, chosen.init)
@@ -125,6 +129,7 @@ def train(
         annotations = annotation_hashes(experiment.dataset, data_root)
         trainer = Trainer(
             *(experiment, model, dataset, annotations, validate, run_dir, device, workers),
+            floor=floor,
             **options,
         )
         for number in SIGNALS:
@@ -132,15 +137,16 @@ def train(
         trainer.run()
 
 
-def require_memory(experiment: Experiment, build: Callable[[], nn.Module], card: int) -> None:
-    """PoseError where a step on a GPU with ``card`` bytes is sure to run out of memory."""
+def require_memory(experiment: Experiment, build: Callable[[], nn.Module], card: int) -> Need:
+    """What a step needs; PoseError where a GPU with ``card`` bytes is sure to run out of memory."""
     from pose.training.activations import count  # takes a second to import
 
     settings = experiment.train
     whole = settings.synchronised_batch_norm
     images = settings.batch_size // distributed.world_size() if whole else settings.chunk_size
-    need = count(build, experiment.input_size, settings.precision, images)
+    need = count(build, experiment.input_size, settings.precision, images, settings.recompute)
     require_fit(need, settings, images, card)
+    return need
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pose.support.device import arithmetic
 from pose.support.errors import PoseError
 from pose.targets.heatmap import constant
 from pose.training import checkpoint
+from pose.training.activations import count
 from pose.training.step import Stepper, batch_loss
 
 CHUNKS = {"batch_size": 8, "micro_batch": 2, "synchronised_batch_norm": False}
@@ -229,3 +230,45 @@ def test_many_tensors_travel_as_one_of_each_type():
         tensor.zero_()
     flat.write(vectors)
     assert all(map(torch.equal, tensors, kept))
+
+
+def test_activations_that_need_their_input_backward_do_not_write_over_it_in_training():
+    torch.manual_seed(0)
+    nets = [nn.Sequential(nn.Conv2d(3, 17, 4, 4), nn.SiLU(inplace=True)) for _ in "ab"]
+    nets[1].load_state_dict(nets[0].state_dict())
+    batch_loss(nets[0], batch(2), small_experiment(), 0, CPU).backward()
+    stepper(nets[1])(batch(2), 0)
+    assert [net[1].inplace for net in nets] == [True, False]
+    assert torch.equal(nets[0][0].weight.grad, nets[1][0].weight.grad)
+
+
+def test_a_cpu_that_cannot_record_steps_takes_them_one_by_one():
+    losses = []
+    for recorded in (False, True):
+        take = stepper(without_dropout(), 0.01, cuda_graph=recorded)
+        losses.append([take(batch(4), step)[0].item() for step in range(2)])
+    assert losses[0] == losses[1]
+
+
+def test_blocks_that_are_computed_again_give_the_same_gradients_and_statistics_for_less_memory():
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            parts = (nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.5))
+            self.layers = nn.Sequential(*parts, nn.Conv2d(8, 3, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.layers(x)
+
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(Branch(), Branch(), nn.Conv2d(3, 17, 4, 4))
+
+    states, needs = [], []
+    for recompute in (False, True):
+        net = build()
+        stepper(net, recompute=recompute)(batch(4), 0)
+        states.append([p.grad for p in net.parameters()] + list(net.buffers()))
+        needs.append(count(build, (64, 48), "fp32", 4, recompute).an_image)
+    assert all(map(torch.equal, *states))
+    assert needs[1] < 0.3 * needs[0]

@@ -56,9 +56,21 @@ def test_benchmarks_are_taken_too_and_other_files_refused(tmp_path):
     for _ in "ab":
         add(file, output=tmp_path / "out")
     assert len(pd.read_csv(tmp_path / "out/bench-training-a-cpu.csv")) == 2
+    on_gpu = tmp_path / "gpu.csv"
+    pd.DataFrame(rows | {"commit": "c0ffee", "cpu": "A CPU", "gpu": "A GPU"}).to_csv(on_gpu)
+    add(on_gpu, output=tmp_path / "out")
+    assert (tmp_path / "out/bench-gpu-a-gpu.csv").exists()
     file.write_text("a,b\n1,2\n")
     with pytest.raises(PoseError, match=r"training\.csv: not a file of pose\.bench"):
         measured.benchmark_rows(file, "")
+
+
+def test_figures_of_gpu_checks_keep_all_their_digits(tmp_path):
+    checks = tmp_path / "checks.csv"
+    rows = {"check": "parity", "verdict": "passed", "figure": ["a", "b"], "value": [1.5e-7, 2.5e-3]}
+    pd.DataFrame(rows | {"commit": "c0ffee", "device": "A GPU"}).to_csv(checks, index=False)
+    add(checks, output=tmp_path / "out")
+    assert list(pd.read_csv(tmp_path / "out/gpu-check-a-gpu.csv")["value"]) == [1.5e-7, 2.5e-3]
 
 
 def test_a_training_outside_of_git_is_refused(tmp_path):

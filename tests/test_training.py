@@ -20,7 +20,7 @@ from pose.support.errors import PoseError
 from pose.support.fingerprint import code_of
 from pose.train import train
 from pose.training import checkpoint
-from pose.training.monitor import span
+from pose.training.monitor import Monitor, span
 from pose.training.schedule import Schedule
 from pose.training.step import batch_loss
 from pose.training.trainer import Trainer
@@ -127,7 +127,7 @@ def test_speed_and_memory_are_logged_by_interval_and_by_epoch(data_root, tmp_pat
         assert event["images_per_second"] == pytest.approx(4 / event["step_seconds"])
         assert 0 <= event["data_wait_share"] <= 1
         assert event["rss_mb"] > 50
-        assert event["gpu_memory_mb"] is None
+        assert event["gpu_memory_mb"] is None and event["bandwidth_share"] is None
     log = lines(tmp_path / "training.jsonl")
     assert [epoch["loss"] for epoch in epochs] == [epoch["loss"] for epoch in log]
     assert [epoch["AP"] for epoch in epochs] == [epoch["AP"] for epoch in log]
@@ -196,7 +196,7 @@ def test_the_net_starts_with_the_heads_weight_that_the_experiment_names(
     data_root, tmp_path, monkeypatch
 ):
     class NoTraining:
-        def __init__(self, experiment, model, *others: object) -> None:
+        def __init__(self, experiment, model, *others: object, floor: float | None) -> None:
             self.weights = [project[-1].weight for project in model.head.project]
 
         def run(self) -> None:
@@ -297,3 +297,12 @@ def test_a_stride_that_is_not_the_models_is_refused_at_the_first_step():
     net = nn.AvgPool2d(4)
     with pytest.raises(PoseError, match=r"target\.stride 8: .* gives heat maps of 16x12 .* set 4"):
         batch_loss(net, batch, other, 0, CPU)
+
+
+def test_the_share_of_a_gpus_bandwidth_is_the_rate_times_what_an_image_takes_at_it(tmp_path):
+    monitor = Monitor(tmp_path, 4, CPU, floor=0.001)
+    for _ in range(3):
+        with monitor.waiting():
+            pass
+    figures = monitor.end_interval(step=3)
+    assert figures["bandwidth_share"] == pytest.approx(figures["images_per_second"] * 0.001)

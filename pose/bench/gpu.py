@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from pose.bench.device import bandwidth, seconds
 from pose.bench.measure import Row, Settings, absent, as_it_comes, compare, interleave
 from pose.config import Experiment, experiment
 from pose.data.dataset import PoseDataset
@@ -29,6 +28,7 @@ from pose.datasets import dataset_of
 from pose.evaluation.flip_test import flip_average
 from pose.models import create_model
 from pose.support.device import arithmetic, select_device
+from pose.support.rates import bandwidth, seconds
 from pose.training.faults import out_of_memory
 from pose.training.memory import FREE, expected
 from pose.training.optimizer import create_optimizer
@@ -36,7 +36,7 @@ from pose.training.step import Stepper
 
 ORDERS = tuple(f"eeffpose-p0-order{order}" for order in range(1, 9))
 MODELS = (ORDERS[0], ORDERS[7], "hrnet-w32", "litehrnet-18")
-CHUNKS, WORKERS, STEPS = (16, 64, 256), (1, 8, 15), 3
+CHUNKS, WORKERS, STEPS = (16, 64, 256), (1, 8, 15), 2
 PERSONS, EPOCHS = 149_813, 215
 """COCO's training set and the released schedule (docs/data.md, docs/protocols.md)."""
 
@@ -94,12 +94,12 @@ def measure(settings: Settings) -> Iterator[Row]:
         rows = list(bench.steps(f"training, {model}, {small}", model, small, every, peak))
         yield from rows
         orders += rows if settings.quick or model in ORDERS else []
-    yield from bench.side_by_side(models[0], small)
+    yield from bench.loading_and_all(models[0] if settings.quick else ORDERS[7], small)
     for batch in (1,) if settings.quick else (1, 64):
         yield from bench.inference(models[-1] if settings.quick else ORDERS[7], batch)
-    yield from bench.loading_and_all(models[0] if settings.quick else ORDERS[7], small)
     for chunk, model in itertools.product(larger, models):
         yield from bench.steps(f"training, {model}, {chunk}", model, chunk, ways, peak)
+    yield from bench.side_by_side(models[0], small)
     if not settings.quick:
         every = {RELEASED: PRECISIONS[RELEASED]} | FAST
         title = f"training, compiled, {models[0]}, {small}"
@@ -161,7 +161,6 @@ class Bench:
                     raise MemoryError
                 run = self.step(way, model, images)
                 memory = self._memory(run)
-                run()
             except Exception as problem:  # a compiler's too: the others are measured all the same
                 full = f"needs {need.of(images) / 1e9:.0f} GB"
                 reason = full if out_of_memory(problem) else str(problem).splitlines()[0]
@@ -170,7 +169,7 @@ class Bench:
             runs[variant] = run
             told[variant] = (
                 f"{memory}predicted {need.of(images) / 1e9:.1f} GB",
-                2 * images * need.an_image / (peak * 1e9),
+                images * need.traffic / (peak * 1e9),
             )
         if not runs:
             return missing

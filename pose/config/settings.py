@@ -211,6 +211,9 @@ class Training(Frozen):
     """A GPU's convolutions by the algorithm that is fastest when tried."""
     cuda_graph: bool = False
     """A GPU's work for a chunk recorded once and replayed, which saves launching each operator."""
+    recompute: bool = False
+    """Blocks keep their input alone, and compute the rest again in the backward pass: less memory
+    and more time."""
     deterministic: bool = False
     """A GPU's operators in forms that repeat every bit, at some cost."""
 
@@ -233,6 +236,12 @@ class Training(Frozen):
             raise ValueError(
                 f"batch_size {self.batch_size} is no multiple of micro_batch {self.micro_batch}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _recomputed_as_it_comes(self) -> Training:
+        if self.recompute and (self.compile or self.cuda_graph):
+            raise ValueError("recompute needs compile and cuda_graph false")
         return self
 
     @property

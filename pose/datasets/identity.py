@@ -19,7 +19,7 @@ from pose.support.errors import PoseError
 ROUNDING = {
     "train": {
         *("channels_last", "compile", "fused", "cpu_kernels"),
-        *("cudnn_benchmark", "cuda_graph", "deterministic"),
+        *("cudnn_benchmark", "cuda_graph", "recompute", "deterministic"),
     },
     "test": {"inference_batch"},
 }

@@ -22,6 +22,9 @@ from pose.support import cli
 from pose.support.errors import PoseError, command, nearest
 from pose.support.files import atomic
 
+LONGEST = ("compiled", "step", "training", "autocast")
+"""Checks that begin first, as they take a minute or more."""
+
 
 def command_line() -> cli.Parser:
     """The options."""
@@ -38,25 +41,28 @@ cli.answer_early(__name__, command_line)
 
 import torch
 
+from pose.bench.measure import machine
 from pose.gpu_check.run import AT_ONCE, check_apart
-from pose.support.device import select_device
+from pose.support.device import hardware, select_device
 
 
-def write(path: Path, verdicts: list[dict[str, Any]]) -> None:
-    """A row for every figure, with its check's verdict."""
+def write(path: Path, verdicts: list[dict[str, Any]], device: torch.device) -> None:
+    """A row for every figure, with its check's verdict, the device and the commit."""
+    where = [hardware(device), machine()["commit"]]
     with atomic(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["check", "verdict", "seconds", "reason", "figure", "value"])
+        head = ("check", "verdict", "seconds", "reason")
+        writer.writerow([*head, "figure", "value", "device", "commit"])
         for told in verdicts:
-            head = [told[key] for key in ("check", "verdict", "seconds", "reason")]
             for figure, value in told["figures"].items() or [("", "")]:
-                writer.writerow([*head, figure, value])
+                writer.writerow([*(told[key] for key in head), figure, value, *where])
 
 
 def _checked(names: list[str], device: torch.device) -> list[dict[str, Any]]:
     """Each one's verdict, told as it comes. What the environment can do is measured alone."""
     alone = [name for name in names if name == "environment"]
     others = [name for name in names if name not in alone]
+    others.sort(key=lambda name: name not in LONGEST)
     at_once = AT_ONCE if device.type == "cuda" else 1
     # Each check has processes of its own; more threads than cores would wait for one another.
     threads = max(1, torch.get_num_threads() // (2 * at_once))
@@ -86,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     print()
     for told in verdicts:
         print("{check:13} {verdict:8} {seconds!s:>6} s  {reason}".format(**told))
-    write(args.output, verdicts)
+    write(args.output, verdicts, device)
     if failed := [told["check"] for told in verdicts if told["verdict"] == "failed"]:
         raise PoseError(f"{len(failed)} of {len(verdicts)} checks failed: {', '.join(failed)}")
 

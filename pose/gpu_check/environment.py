@@ -9,9 +9,9 @@ import numpy as np
 import timm
 import torch
 
-from pose.bench.device import bandwidth, product_rate
 from pose.gpu_check.findings import Findings, Setup
 from pose.support.device import hardware
+from pose.support.rates import bandwidth, product_rate
 
 
 def environment(setup: Setup, found: Findings) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pose.bench.device import seconds
 from pose.data.samples import open_split
 from pose.data.synthetic.render import write_dataset
 from pose.data.synthetic.rendered import SyntheticSettings
@@ -19,6 +18,7 @@ from pose.gpu_check import nets
 from pose.gpu_check.findings import Findings, Setup, SkipError, error, largest_error
 from pose.infer import predict
 from pose.support.device import arithmetic
+from pose.support.rates import seconds
 from pose.training.step import Stepper
 
 STEPPED = (nets.ORDERS[0], nets.ORDERS[7], *nets.OTHERS)
@@ -159,7 +159,7 @@ def determinism(setup: Setup, found: Findings) -> None:
 def compiled(setup: Setup, found: Findings) -> None:
     """Compiled steps, and steps that are recorded and replayed, against eager ones."""
     setup.require_gpu("recording is for GPUs, and compiling for a CPU tells nothing of one")
-    crops, name = nets.batch(setup, 8), nets.ORDERS[0]
+    crops, name = nets.batch(setup, 8), nets.SMALL  # an order takes minutes to compile
     ways = {"eager": {}, "recorded": {"cuda_graph": True}}
     ways["compiled, recorded"] = {"cuda_graph": True, "compile": True}
     steps = {}

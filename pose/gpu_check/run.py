@@ -14,7 +14,7 @@ from pose.gpu_check import CHECKS
 from pose.gpu_check.findings import Findings, Setup, SkipError
 from pose.support.device import select_device
 
-AT_ONCE = 3
+AT_ONCE = 4
 """Checks that share a GPU; most of them wait for CPUs most of the time."""
 PATIENCE = 300.0
 """Seconds that a check may take."""

@@ -12,37 +12,48 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._pytree import tree_map_only
 
 from pose.training.memory import BYTES_A_PARAMETER, Need
+from pose.training.recompute import blocks, recompute_blocks
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def count(
-    build: Callable[[], nn.Module], size: tuple[int, int], precision: str, images: int
+    build: Callable[[], nn.Module],
+    size: tuple[int, int],
+    precision: str,
+    images: int,
+    recompute: bool = False,
 ) -> Need:
     """The need of training the net that ``build`` makes, at an input of ``size``, on a GPU.
 
     Counted for a chunk of that many ``images``, whose share of the copies of weights in 16 bits
-    each one bears.
+    each one bears. With ``recompute``, what one block at a time computes again is not counted.
     """
     with torch.device("meta"):
         model = build().train()
+    if recompute:
+        recompute_blocks(model)
+    entered = list(blocks(model)) if recompute else []
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to_empty(device="cuda")
-        kept = _kept(model, torch.empty(images, 3, *size, device="cuda"), precision)
+        kept = _kept(model, torch.empty(images, 3, *size, device="cuda"), precision, entered)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Need(BYTES_A_PARAMETER * parameters, kept / images)
 
 
-def _kept(model: nn.Module, images: Tensor, precision: str) -> int:
-    """Bytes that a forward pass keeps, weights excepted."""
+def _kept(model: nn.Module, images: Tensor, precision: str, entered: list[nn.Module]) -> int:
+    """Bytes that a forward pass keeps, weights excepted; the inputs of ``entered`` among them."""
     kept: dict[int, Tensor] = {}  # the tensors live on, so that no address is used twice
 
     def pack(tensor: Tensor) -> Tensor:
         kept.setdefault(tensor.untyped_storage()._cdata, tensor)
         return tensor
 
+    for block in entered:
+        block.register_forward_pre_hook(lambda _, inputs: tree_map_only(Tensor, pack, inputs))
     with _autocast(AUTOCAST.get(precision)), saved_tensors_hooks(pack, lambda tensor: tensor):
         model(images)
     for tensor in model.state_dict().values():

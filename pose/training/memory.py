@@ -38,6 +38,11 @@ class Need:
         """Bytes for a chunk of that many images."""
         return self.always + chunk * self.an_image
 
+    @property
+    def traffic(self) -> float:
+        """The least bytes an image moves: what is kept for the backward pass, written and read."""
+        return 2 * self.an_image
+
     def largest(self, batch: int, card: float) -> int | None:
         """The largest chunk into which ``batch`` can be cut and that fits ``card`` bytes."""
         fitting = [c for c in range(1, batch + 1) if batch % c == 0 and self.of(c) <= FREE * card]

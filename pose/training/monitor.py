@@ -4,11 +4,12 @@ What two equal trainings share is in ``training.jsonl``; all that differs from o
 to the next is here, one JSON object a line. Its keys: ``event`` ("steps" for an interval, "epoch"
 for the whole of one), ``epoch`` as the logs count it, ``step`` (optimisation steps done since the
 start), ``loss`` (mean over the event), ``lr``, ``images_per_second`` and ``step_seconds`` of all
-processes together, ``data_wait_share`` (part of the time spent waiting for the loader), ``rss_mb``
-(this process and its loader workers, shared pages counted in each), ``gpu_memory_mb`` (most ever
-allocated; null without a GPU), ``skipped_steps`` (by fp16, in the event), ``time`` (seconds since
-1970). An interval also has ``loss_scale`` (fp16's at its end, else null), an epoch the val scores,
-``seconds`` and ``validation_seconds``.
+processes together, ``data_wait_share`` (part of the time spent waiting for the loader),
+``bandwidth_share`` (of the GPUs' measured memory bandwidth, by the least that a step has to move),
+``rss_mb`` (this process and its loader workers, shared pages counted in each), ``gpu_memory_mb``
+(most ever allocated; both null without a GPU), ``skipped_steps`` (by fp16, in the event), ``time``
+(seconds since 1970). An interval also has ``loss_scale`` (fp16's at its end, else null), an epoch
+the val scores, ``seconds`` and ``validation_seconds``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pose.support.packages import package
 FILE = "performance.jsonl"
 INTERVAL_STEPS = 50
 INTERVAL_SECONDS = 10.0
-SPEED = ("images_per_second", "step_seconds", "data_wait_share")
+SPEED = ("images_per_second", "step_seconds", "data_wait_share", "bandwidth_share")
 MACHINE = ("seconds", "validation_seconds", "rss_mb", "gpu_memory_mb", "time")
 
 
@@ -49,20 +50,25 @@ class Lap:
     def seconds(self) -> float:
         return (self.stopped or time.perf_counter()) - self.began
 
-    def figures(self, batch_size: int) -> dict[str, float | None]:
+    def figures(self, batch_size: int, floor: float | None = None) -> dict[str, float | None]:
         """What the lap says about speed; nothing when a resumed epoch had no step left."""
         if not self.steps:
             return dict.fromkeys(SPEED)
         seconds = self.seconds
+        rate = self.steps * batch_size / seconds
         return {
-            "images_per_second": self.steps * batch_size / seconds,
+            "images_per_second": rate,
             "step_seconds": seconds / self.steps,
             "data_wait_share": self.waited / seconds,
+            "bandwidth_share": None if floor is None else floor * rate,
         }
 
 
 class Monitor:
-    """Times a training and, where ``writes``, logs it in ``run_dir``."""
+    """Times a training and, where ``writes``, logs it in ``run_dir``.
+
+    ``floor``: seconds that an image takes at the least, by the bandwidth of the GPUs' memory.
+    """
 
     def __init__(
         self,
@@ -71,7 +77,9 @@ class Monitor:
         device: torch.device,
         writes: bool = True,
         tensorboard: bool = False,
+        floor: float | None = None,
     ) -> None:
+        self.floor = floor
         self.path, self.batch_size, self.device = run_dir / FILE, batch_size, device
         self.writes = writes
         self.board = _board(run_dir / "tensorboard") if tensorboard and writes else None
@@ -118,7 +126,7 @@ class Monitor:
 
     def end_interval(self, **facts: Any) -> dict[str, Any]:
         """Log the interval, and return its figures of speed."""
-        figures = self.lap.figures(self.batch_size)
+        figures = self.lap.figures(self.batch_size, self.floor)
         self._write({"event": "steps", **facts, **figures})
         self.lap = Lap()
         return figures
@@ -130,7 +138,7 @@ class Monitor:
     def end_epoch(self, **facts: Any) -> dict[str, Any]:
         """Log the epoch, and return its figures of speed."""
         self.validation.stop()
-        figures = self.epoch_lap.figures(self.batch_size)
+        figures = self.epoch_lap.figures(self.batch_size, self.floor)
         seconds = {
             "seconds": self.epoch_lap.seconds,
             "validation_seconds": self.validation.seconds,

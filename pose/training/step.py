@@ -15,6 +15,7 @@ from pose.parallel.global_batch import see_global_batch
 from pose.support.errors import PoseError
 from pose.targets.heatmap import normalise
 from pose.targets.losses import LOSSES
+from pose.training.recompute import recompute_blocks
 from pose.training.recorded import Recorded
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -84,6 +85,8 @@ class Stepper:
         self.chunks = parts // processes
         self.part = see_global_batch(model, parts, settings.synchronised_batch_norm, device)
         _keep_inputs(model)
+        if settings.recompute:
+            recompute_blocks(model)
         self.model = model
         self.net = torch.compile(model, dynamic=False) if settings.compile else model
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")

@@ -42,7 +42,7 @@ class Trainer:
 
     ``annotations`` are those of :mod:`pose.datasets.identity`; ``validate(model)`` gives the val
     split's metrics. Losses stay on the device, so that no step waits for it; they are read when the
-    interval of the log is over, and before every checkpoint.
+    interval of the log is over, and before every checkpoint. ``floor``: :class:`Monitor`'s.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Trainer:
         workers: int = 0,
         checkpoint_minutes: float = 10,
         tensorboard: bool = False,
+        floor: float | None = None,
     ) -> None:
         settings = experiment.train
         rank, world_size = distributed.rank(), distributed.world_size()
@@ -75,7 +76,7 @@ class Trainer:
         self.scaler = self.take_step.scaler
         self.loader = training_loader(dataset, self.batches, workers, device)
         self.schedule = Schedule(self.optimizer, settings, len(self.batches))
-        self.monitor = Monitor(run_dir, settings.batch_size, device, rank == 0, tensorboard)
+        self.monitor = Monitor(run_dir, settings.batch_size, device, rank == 0, tensorboard, floor)
         self.identity = {**science(experiment), "data": annotations}
         self.codes = [code_of("pose.train", experiment.model, experiment.dataset).fingerprint]
         self.versions = checkpoint.versions(self.codes[-1], settings, device)

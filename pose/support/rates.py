@@ -26,7 +26,7 @@ def seconds(run: Callable[[], object], device: torch.device, calls: int = 1) -> 
 
 def bandwidth(device: torch.device) -> float:
     """GB/s of memory read and written, by the copy of a tensor larger than any cache."""
-    size = 2**30 if device.type == "cuda" else 2**24
+    size = 2**28 if device.type == "cuda" else 2**24
     source = torch.zeros(size // 4, device=device)
     target = torch.empty_like(source)
     target.copy_(source)
