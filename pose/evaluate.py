@@ -17,7 +17,6 @@ from pose.evaluation.suppression import add_suppression
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import write_file
-from pose.support.fingerprint import code_of
 
 
 def _ap_options(sub: argparse.ArgumentParser) -> None:
@@ -83,6 +82,7 @@ cli.answer_early(__name__, command_line)
 from pose.evaluation import pckh, per_person
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import read_predictions, read_results, to_records
+from pose.support.fingerprint import code_of
 
 
 def evaluate_ap(args: argparse.Namespace) -> dict[str, Any]:

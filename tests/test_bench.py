@@ -13,6 +13,7 @@ import torch
 from pose.bench import __main__ as bench
 from pose.bench import ap, decoding, gpu, inference, loading, training, workflow
 from pose.bench.measure import Row, Settings, as_it_comes, compare, interleave
+from pose.bench.traffic import Traffic, roofline, traffic
 from pose.data.samples import Samples
 
 
@@ -21,8 +22,13 @@ def samples(tmp_path_factory) -> Samples:
     return loading.open_samples(Settings(quick=True), tmp_path_factory.mktemp("images"))[0]
 
 
-def test_training_steps_have_equal_losses():
-    losses = [[step(), step()] for step in training.variants((64, 48), 2).values()]
+@pytest.fixture(scope="module")
+def steps():
+    return training.variants((64, 48), 2)
+
+
+def test_training_steps_have_equal_losses(steps):
+    losses = [[step(), step()] for step in steps.values()]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert losses[2] == pytest.approx(losses[0], rel=1e-3)
 
@@ -60,6 +66,7 @@ def test_inference_gives_equal_heat_maps():
     found, _ = inference.variants(model, images, only=runs)
     first, second = (run(images) for run in found.values())
     assert torch.allclose(first, second, atol=1e-5)
+    assert traffic(lambda: found[inference.OURS](images)).seconds["products"] > 0
 
 
 @pytest.mark.slow
@@ -90,6 +97,27 @@ def test_only_a_missed_aim_tells_its_limit():
     assert (good.ratio, good.aim, good.limit) == (4, ">= 4x", "")
     assert poor.ratio == pytest.approx(4 / 3)
     assert poor.limit == "memory"
+
+
+def test_an_operator_moves_its_inputs_and_its_output_and_a_view_moves_nothing():
+    a, row = torch.ones(100, 50), torch.ones(1, 50)
+    assert traffic(lambda: a.t() + a.view(50, 100)).operators == [3 * 4 * 5000]
+    assert traffic(lambda: torch.mul(a, row.expand(100, 50))).operators == [4 * (2 * 5000 + 50)]
+
+
+def test_a_step_with_our_kernels_moves_fewer_bytes_than_with_the_operators_of_pytorch(steps):
+    plain, kernels = (traffic(steps[name]) for name in (training.BASELINE, training.KERNELS))
+    assert sum(kernels.operators) < 0.8 * sum(plain.operators)
+    assert plain.seconds["kernels"] == 0 < min(kernels.seconds.values())
+
+
+def test_what_limits_a_step_is_told_by_the_whole_of_it():
+    counted = Traffic()
+    for _ in range(10):
+        counted.note("products", 0.1, torch.ones(1_000_000))
+    limit = roofline(counted, arithmetic=0.5, seconds=2.0, times=4)
+    assert "arithmetic at the measured peak takes 25%" in limit
+    assert "0.16 GB of its 40 operators" in limit
 
 
 def test_time_outside_all_spans_is_what_the_harness_costs():

@@ -69,6 +69,18 @@ def test_flipping_back_twice_without_shift_is_the_identity(keypoints):
     assert torch.equal(twice, maps)
 
 
+@pytest.mark.parametrize("shift", [0, 1, 2])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_the_average_in_the_cache_is_the_mean_with_the_maps_flipped_back(shift, memory):
+    images = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)  # mirrored, the first pixel is 1
+    maps = torch.randn(2, 7, len(COCO), 16, 12)  # seven persons fill no second chunk
+    straight, mirrored = (part.contiguous(memory_format=memory) for part in maps)
+    outputs = {0: straight, 1: mirrored}
+    average = flip_average(lambda x: outputs[int(x[0, 0, 0, 0])], images, COCO, shift)
+    assert torch.equal(average, (straight + flip_back(mirrored, COCO.flip_index, shift)) / 2)
+    assert average.is_contiguous()  # as numpy's argmax wants it
+
+
 @pytest.mark.parametrize("keypoints", [COCO, MPII], ids=["coco", "mpii"])
 def test_a_net_of_stride_1_that_sees_no_sides_gives_the_same_maps_for_crop_and_mirror(keypoints):
     """Each joint's map is a colour of the image; left and right joints have the same colour."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pose.bench import gemm
 from pose.bench.measure import Row, Settings, absent, as_it_comes, compare, interleave
+from pose.bench.traffic import roofline, traffic
 from pose.complexity import measure as complexity
 from pose.models import create_model
 from pose.models.folding import fold_batch_norm
@@ -30,7 +31,6 @@ CHANNELS_LAST = "eager, channels last"
 OURS = "channels last, BN folded, as pose.infer"
 BAR = "OpenVINO"
 QUICK = (BASELINE, OURS)
-LIMIT = "the convolutions' arithmetic takes {share:.0%} of the time; the rest is memory traffic"
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 Run = Callable[[Tensor], Tensor]
@@ -134,14 +134,14 @@ def measure(settings: Settings) -> list[Row]:
             seconds = interleave(steps, repeats, warmup=2 if batch == 1 else 1)
         convert = (lambda s: s * 1e3) if batch == 1 else (lambda s, n=batch: n / s)
         floor = gflop * batch / gemm.peak()
-        share = LIMIT.format(share=floor / median(seconds[OURS]))
+        limit = roofline(traffic(steps[OURS]), floor, median(seconds[OURS]))
         aims = {OURS: 3.0} if batch > 1 else {}
-        rows += compare(name, seconds, unit, convert, AS_IT_COMES, aims, share, floor)
+        rows += compare(name, seconds, unit, convert, AS_IT_COMES, aims, limit, floor)
         kept = {variant: times for variant, times in seconds.items() if variant != AS_IT_COMES}
         rows += compare(f"{name}, the same allocator", kept, unit, convert, BASELINE)
         if batch > 1 and BAR in seconds:
             pair = {variant: seconds[variant] for variant in (BAR, OURS)}
-            rows += compare(f"{name}, of {BAR}'s", pair, unit, convert, BAR, {OURS: 0.75}, share)
+            rows += compare(f"{name}, of {BAR}'s", pair, unit, convert, BAR, {OURS: 0.75}, limit)
         rows += [absent(name, variant, unit, reason) for variant, reason in missing.items()]
     return rows
 

@@ -1,31 +1,36 @@
 """What an experiment is: typed settings, and the presets of protocols, recipes and numerics."""
 
-from pose.config.settings import (
-    SGD,
-    Adam,
-    Augmentation,
-    Cyclical,
-    Dataset,
-    Experiment,
-    Frozen,
-    Image,
-    InputSize,
-    ModelOptions,
-    Numerics,
-    Plateau,
-    Probability,
-    Protocol,
-    Recipe,
-    Seed,
-    Steps,
-    Target,
-    Testing,
-    Training,
-    experiment,
-    parse,
-    read_experiment,
-    unknown_key,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pose.config.settings import (
+        SGD,
+        Adam,
+        Augmentation,
+        Cyclical,
+        Dataset,
+        Experiment,
+        Frozen,
+        Image,
+        InputSize,
+        ModelOptions,
+        Numerics,
+        Plateau,
+        Probability,
+        Protocol,
+        Recipe,
+        Seed,
+        Steps,
+        Target,
+        Testing,
+        Training,
+        experiment,
+        parse,
+        read_experiment,
+        unknown_key,
+    )
 
 __all__ = [
     "SGD",
@@ -53,3 +58,12 @@ __all__ = [
     "read_experiment",
     "unknown_key",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A name of the settings, whose import takes a tenth of a second that ``--help`` can spare."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pose.config import settings
+
+    return getattr(settings, name)

@@ -74,7 +74,7 @@ def fastest(truth: Truth) -> str:
 def run(results: Sequence[dict[str, Any]], truth: Truth, library: str) -> Any:
     """The library's COCOeval after matching and accumulation."""
     with redirect_stdout(io.StringIO()):
-        annotated = _indexed(truth, library)
+        annotated = indexed(truth, library)
         # Into these as well, all but the fast one.
         own = list(results) if library == FAST else [dict(result) for result in results]
         judge = _load(library, "COCOeval")(annotated, annotated.loadRes(own), "keypoints")
@@ -85,7 +85,7 @@ def run(results: Sequence[dict[str, Any]], truth: Truth, library: str) -> Any:
     return judge
 
 
-def _indexed(truth: Truth, library: str) -> Any:
+def indexed(truth: Truth, library: str) -> Any:
     """The annotations as the library's COCO object."""
     if library not in truth.indexed:
         coco = _load(library, "COCO")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,9 +33,32 @@ def flip_average(
 ) -> Tensor:
     """Mean of the heat maps (B, K, h, w) of ``images`` (B, 3, H, W) and of their mirror images."""
     mirrored, straight = model(images.flip(-1)), model(images)
-    mean = torch.empty_like(straight)
-    persons = IN_CACHE if mean.is_cpu else len(mean)
-    parts = (maps.split(persons) for maps in (mean, straight, mirrored))
-    for out, maps, other in zip(*parts, strict=True):
-        torch.add(flip_back(other, keypoints.flip_index, shift), maps, out=out).div_(2)
+    if straight.is_cpu and straight.dtype == torch.float32:
+        return average_in_cache(straight, mirrored, keypoints.flip_index, shift)
+    return flip_back(mirrored, keypoints.flip_index, shift).add_(straight).div_(2)
+
+
+def average_in_cache(straight: Tensor, mirrored: Tensor, index: np.ndarray, shift: int) -> Tensor:
+    """The mean of ``straight`` and :func:`flip_back` of ``mirrored``, in OpenCV's faster passes.
+
+    Maps are mirrored into wider ones, ``shift`` columns to the right, which are then read from 0.
+    """
+    batch, joints, height, width = straight.shape
+    mean = torch.empty(straight.shape)
+    wide, swapped = np.empty((2, IN_CACHE, joints, height, width + shift), np.float32)
+    for start in range(0, batch, IN_CACHE):
+        maps, others, out = (
+            tensor[start : start + IN_CACHE].contiguous().numpy()
+            for tensor in (straight, mirrored, mean)
+        )
+        back, twins = wide[: len(maps)], swapped[: len(maps)]
+        cv2.flip(_rows(others), 1, _rows(back)[:, shift:])
+        back[..., :shift] = back[..., shift : 2 * shift]
+        back.take(index, 1, twins, "clip")  # "raise" would copy once more
+        cv2.addWeighted(_rows(maps), 0.5, _rows(twins)[:, :width], 0.5, 0, _rows(out))
     return mean
+
+
+def _rows(maps: np.ndarray) -> np.ndarray:
+    """The rows of all maps as one image, a view."""
+    return maps.reshape(-1, maps.shape[-1])
