@@ -12,6 +12,7 @@ from pose.support.errors import PoseError
 from pose.train import require_memory
 from pose.training.activations import count
 from pose.training.memory import Need, expected, require_fit
+from workflow.memory import traffic
 from workflow.plan import Plan
 from workflow.settings import read
 
@@ -109,3 +110,9 @@ def test_the_plan_of_the_paper_tells_each_runs_chunk_for_three_sizes_of_gpus(
     assert rows["mpii-eeffpose-p2-384x384"] == ["fp16", "64", "16", "41", "8", "8", "16"]
     assert all(int(row[2]) <= int(row[-1]) for row in rows.values())  # its chunk fits 80 GB
     assert not any("none" in row for row in rows.values())
+
+
+def test_of_trainings_on_one_data_set_the_longest_begins_first():
+    order = {n: traffic(experiment(f"eeffpose-p0-order{n}", "coco", (64, 48))) for n in (1, 3, 8)}
+    longer = experiment("eeffpose-p0-order1", "coco", (256, 192))
+    assert 0 < order[1] < order[3] < order[8] < traffic(longer)

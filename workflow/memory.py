@@ -17,6 +17,12 @@ several GPUs may share it, but none cuts it. Another chunk is another train.micr
 """
 
 
+def traffic(experiment: Experiment) -> int:
+    """Megabytes that a training moves for each image of its set, or 0 where nobody has counted."""
+    need = expected(experiment.model, experiment.input_size, experiment.train)
+    return round(experiment.train.epochs * need.traffic / 1e6) if need else 0
+
+
 def memory_table(experiments: Mapping[str, Experiment]) -> str:
     """A row a run, by its name: what its protocol's chunk needs, and what would fit."""
     rows = []

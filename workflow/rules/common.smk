@@ -7,6 +7,7 @@ sys.path.insert(0, workflow.basedir)
 
 from pose.support.errors import PoseError
 from workflow import diagnosis, figures
+from workflow.memory import traffic
 from workflow.plan import Plan, stop
 from workflow.published import Published
 from workflow.settings import read, require_single_keys

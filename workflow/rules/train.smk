@@ -35,6 +35,8 @@ rule train:
         "<results>/logs/train/{run}-seed{seed}.log",
     benchmark:
         "<results>/benchmarks/train/{run}-seed{seed}.tsv"
+    # The longest begin first, so that none is left over at the end.
+    priority: lambda wildcards: traffic(plan.runs[wildcards.run].experiment(0))
     retries: 3  # of failures; wins over a profile. A stop at SLURM's time limit is none
     conda:
         "../../environment.yml"
