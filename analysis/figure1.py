@@ -116,7 +116,7 @@ def main_figure(results: pd.DataFrame, latencies: pd.DataFrame) -> Figure:
             _gap_and_limits(axes, papers[name], cost)
             draw_reported(axes, papers[name], cost, markers, NAMES[MPII if name == MPII else cost])
         draw_measured(axes, sets[name], cost, markers)
-        _cost_axis(axes, textwrap.fill(labels[cost], 80 if name in papers else 25))
+        _cost_axis(axes, textwrap.fill(labels[cost], 80 if name in papers else 20))
         if cost == LATENCY and sets[name][cost].isna().all():
             axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
