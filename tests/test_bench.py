@@ -145,9 +145,10 @@ def test_the_bench_of_gpus_measures_all_its_parts_on_a_cpu(tmp_path, capsys):
     bench.main(["gpu", "--quick", "--repeats", "1", "--output-dir", str(tmp_path)])
     rows = list(csv.DictReader((tmp_path / "gpu.csv").open()))
     assert all(row["median"] for row in rows), rows
-    parts = ("memory", "training, shuffle", "training, other", "training, processes", "inference")
+    parts = ("memory", "training, shuffle", "training, processes", "inference")
     for part in (*parts, "rendered people, loader", "rendered people, end", "the paper's orders"):
         assert any(row["name"].startswith(part) for row in rows), part
+    assert any(row["variant"] == "fp16, recorded" for row in rows)
     assert rows[-1]["unit"] == "h"
 
 
