@@ -43,9 +43,10 @@ from pose.data.dataset import PoseDataset
 from pose.data.loader import testing_loader
 from pose.data.samples import Samples, open_split
 from pose.datasets import dataset_of
-from pose.evaluation.coco import FAST, Evaluator, evaluate
+from pose.evaluation.coco import FAST, evaluate
 from pose.evaluation.decode import Method, decode
 from pose.evaluation.flip_test import flip_average
+from pose.evaluation.options import Evaluator
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import to_records
 from pose.evaluation.score import SCORERS, APScorer

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pose.config.datasets import DATASETS
-from pose.datasets import dataset_of
-from pose.evaluation import coco
-from pose.evaluation.suppression import add_suppression
+from pose.evaluation.options import Evaluator, add_suppression
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import write_file
@@ -22,7 +20,7 @@ from pose.support.files import write_file
 def _ap_options(sub: argparse.ArgumentParser) -> None:
     sub.set_defaults(suffixes=(".json",))
     sub.add_argument("--annotations", type=Path, required=True)
-    evaluators = get_args(coco.Evaluator)
+    evaluators = get_args(Evaluator)
     sub.add_argument("--evaluator", choices=evaluators, default=evaluators[0])
     add_suppression(sub.add_argument_group("raw predictions (.npz)"))
 
@@ -51,8 +49,7 @@ def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("pose.evaluate", __doc__)
     datasets = parser.add_subparsers(dest="dataset", required=True)
-    for name in DATASETS:
-        metric = dataset_of(name).metric
+    for name, metric in DATASETS.items():
         sub = datasets.add_parser(name, help=f"{metric} and friends")
         sub.add_argument("--predictions", type=Path, required=True)
         sub.add_argument("--json", action="store_true", help="print one JSON object")
@@ -79,7 +76,8 @@ def command_line() -> cli.Parser:
 
 cli.answer_early(__name__, command_line)
 
-from pose.evaluation import pckh, per_person
+from pose.datasets import dataset_of
+from pose.evaluation import coco, pckh, per_person
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import read_predictions, read_results, to_records
 from pose.support.fingerprint import code_of
@@ -136,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     suffixes = (".npz", *args.suffixes)
     if args.predictions.suffix not in suffixes:
         raise PoseError(f"predictions {args.predictions}: not a {' or '.join(suffixes)} file")
-    metrics = EVALUATE[dataset_of(args.dataset).metric](args)
+    metrics = EVALUATE[DATASETS[args.dataset]](args)
     origin = metrics.setdefault("made_from", {"code": {}})
     origin["code"]["evaluate"] = code_of("pose.evaluate", dataset=args.dataset).fingerprint
     metrics = dict(args.label) | metrics

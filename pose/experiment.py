@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
-from pose.config import experiment
 from pose.config.datasets import DATASETS
 from pose.support import cli
 from pose.support.errors import PoseError, command
+
+
+def command_line() -> cli.Parser:
+    """The options."""
+    parser = cli.parser("pose.experiment", __doc__)
+    parser.add_argument("model", help="a name of config/models.tsv")
+    parser.add_argument("--dataset", choices=DATASETS, default="coco")
+    parser.add_argument("--input", default="256x192", metavar="HxW")
+    parser.add_argument("--protocol", default="released")
+    parser.add_argument("--recipe", choices=("own", "common"), default="own")
+    parser.add_argument("--numerics", choices=("reference", "fast"), help="default: the protocol's")
+    parser.add_argument("--seed", type=cli.whole(0, 2**32 - 1), default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE")
+    return parser
+
+
+cli.answer_early(__name__, command_line)
+
+import yaml
+
+from pose.config import experiment
 
 
 def overrides(texts: list[str]) -> dict[str, dict[str, Any]]:
@@ -29,16 +47,7 @@ def overrides(texts: list[str]) -> dict[str, dict[str, Any]]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.parser("pose.experiment", __doc__)
-    parser.add_argument("model", help="a name of config/models.tsv")
-    parser.add_argument("--dataset", choices=DATASETS, default="coco")
-    parser.add_argument("--input", default="256x192", metavar="HxW")
-    parser.add_argument("--protocol", default="released")
-    parser.add_argument("--recipe", choices=("own", "common"), default="own")
-    parser.add_argument("--numerics", choices=("reference", "fast"), help="default: the protocol's")
-    parser.add_argument("--seed", type=cli.whole(0, 2**32 - 1), default=0)
-    parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE")
-    args = parser.parse_args(argv)
+    args = command_line().parse_args(argv)
     try:
         height, width = map(int, args.input.split("x"))
     except ValueError:

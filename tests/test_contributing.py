@@ -16,13 +16,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from snakemake_cli import ROOT, plan, snakemake
 
-import pose.config.datasets
 import pose.datasets
 import pose.models
-import pose.weights.about
 from pose import evaluate, infer, train
 from pose.complexity import measure
 from pose.config import experiment
+from pose.config.datasets import DATASETS
 from pose.config.model_sheet import model_sheet, read_sheet
 from pose.data.samples import open_split
 from pose.datasets import dataset_of
@@ -167,7 +166,7 @@ def with_a_data_set(tmp_path_factory) -> Path:
     folder = copied_to(tmp_path_factory.mktemp("athletes"))
     module, name, config = code_blocks("Add a data set")
     (folder / "pose/datasets/athletes.py").write_text(module)
-    insert(folder / "pose/config/datasets.py", "DATASETS = (\n", name)
+    insert(folder / "pose/config/datasets.py", "DATASETS = {\n", name)
     (folder / "config/athletes.yaml").write_text(config)
     for split, count in (("train", 4), ("val", 3)):
         write_athletes(folder / "data/athletes", split, count)
@@ -198,9 +197,7 @@ def athletes(with_a_data_set, monkeypatch) -> Path:
     """The folder of the data set, which this process knows now."""
     path = [*pose.datasets.__path__, str(with_a_data_set / "pose/datasets")]
     monkeypatch.setattr(pose.datasets, "__path__", path)
-    names = (*pose.config.datasets.DATASETS, "athletes")
-    for module in (pose.config.datasets, pose.weights.about, evaluate):
-        monkeypatch.setattr(module, "DATASETS", names)
+    monkeypatch.setitem(DATASETS, "athletes", "AP")
     return with_a_data_set / "data/athletes"
 
 

@@ -21,8 +21,7 @@ from snakemake_cli import ROOT, snakemake
 from pose.data.obtain.__main__ import main
 from pose.data.obtain.archives import extract_files, extract_folder
 from pose.data.obtain.fetch import is_there, obtain
-from pose.data.obtain.sources import Source, parts_of, sources
-from pose.datasets.coco import DATASET
+from pose.data.obtain.sources import DEFAULT_PARTS, Source, parts_of, sources
 from pose.support import download
 from pose.support.download import Transfers
 from pose.support.errors import PoseError
@@ -135,7 +134,7 @@ def test_coco_arrives_with_its_images_left_in_the_archives(publish, host, tmp_pa
         val2017=zip_of(val2017__a_jpg=b"a"),
         train2017=zip_of(train2017__b_jpg=NOISE),
     )
-    obtain("coco", tmp_path, DATASET.parts)
+    obtain("coco", tmp_path, DEFAULT_PARTS["coco"])
     assert (tmp_path / "annotations/person_keypoints_val2017.json").read_text() == "val"
     assert sorted(p.name for p in (tmp_path / "annotations").iterdir()) == [
         f"person_keypoints_{split}2017.json" for split in ("train", "val")
@@ -145,7 +144,7 @@ def test_coco_arrives_with_its_images_left_in_the_archives(publish, host, tmp_pa
         digest, name = line.split("  ")
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
     assert "fetching train2017.zip (0.1 MB)" in capsys.readouterr().err
-    obtain("coco", tmp_path, DATASET.parts)
+    obtain("coco", tmp_path, DEFAULT_PARTS["coco"])
     assert len(host.requests) == 3  # all was there the second time
 
 

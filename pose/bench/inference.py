@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
+from functools import cache
 from importlib.util import find_spec
-from io import StringIO
-from pathlib import Path
+from io import BytesIO, StringIO
 from statistics import median
 
 import torch
@@ -67,9 +66,8 @@ def _onnxruntime(model: nn.Module, images: Tensor) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    with _exported(model, images) as path:
-        providers = ["CPUExecutionProvider"]
-        session = onnxruntime.InferenceSession(path, options, providers)
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(_exported(model, images), options, providers)
     name = session.get_inputs()[0].name
     return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
 
@@ -79,14 +77,13 @@ def _openvino(model: nn.Module, images: Tensor) -> Run:
         _require(package)
     import openvino
 
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # some CPUs would take bfloat16
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
     core = openvino.Core()
-    with _exported(model, images) as path:
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # some CPUs would take bfloat16
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        compiled = core.compile_model(path, "CPU", settings)
+    compiled = core.compile_model(core.read_model(_exported(model, images), b""), "CPU", settings)
     return lambda x: torch.from_numpy(compiled(x.numpy())[0].copy())
 
 
@@ -95,14 +92,15 @@ def _require(package: str) -> None:
         raise PoseError(f"{package} is not installed")
 
 
-@contextmanager
-def _exported(model: nn.Module, images: Tensor) -> Iterator[Path]:
-    """An ONNX file of the model for inputs of exactly that shape."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+@cache
+def _exported(model: nn.Module, images: Tensor) -> bytes:
+    """The model in ONNX, its batch normalisations folded, for inputs of exactly that shape."""
+    folded = fold_batch_norm(deepcopy(model), images)
+    file = BytesIO()
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        path = Path(folder, "model.onnx")
-        torch.onnx.export(model, (images,), path, dynamo=True, verbose=False)
-        yield path
+        torch.onnx.export(folded, (images,), dynamo=True, verbose=False).save(file)
+    return file.getvalue()
 
 
 _BUILDERS: dict[str, Callable[[nn.Module, Tensor], Run]] = {
@@ -115,12 +113,11 @@ _BUILDERS: dict[str, Callable[[nn.Module, Tensor], Run]] = {
 }
 
 
-def measure(settings: Settings) -> list[Row]:
+def measure(settings: Settings) -> Iterator[Row]:
     size = (64, 48) if settings.quick else (256, 192)
     keep_freed_memory()
     model = create_model(MODEL).eval()
     gflop = 2 * complexity(model, size).gmacs_conv_linear
-    rows = []
     for batch in (1, 2 if settings.quick else 32):
         images = torch.randn(batch, 3, *size)
         kind = "latency" if batch == 1 else "throughput"
@@ -136,14 +133,14 @@ def measure(settings: Settings) -> list[Row]:
         floor = gflop * batch / gemm.peak()
         limit = roofline(traffic(steps[OURS]), floor, median(seconds[OURS]))
         aims = {OURS: 3.0} if batch > 1 else {}
-        rows += compare(name, seconds, unit, convert, AS_IT_COMES, aims, limit, floor)
+        yield from compare(name, seconds, unit, convert, AS_IT_COMES, aims, limit, floor)
         kept = {variant: times for variant, times in seconds.items() if variant != AS_IT_COMES}
-        rows += compare(f"{name}, the same allocator", kept, unit, convert, BASELINE)
+        yield from compare(f"{name}, the same allocator", kept, unit, convert, BASELINE)
         if batch > 1 and BAR in seconds:
             pair = {variant: seconds[variant] for variant in (BAR, OURS)}
-            rows += compare(f"{name}, of {BAR}'s", pair, unit, convert, BAR, {OURS: 0.75}, limit)
-        rows += [absent(name, variant, unit, reason) for variant, reason in missing.items()]
-    return rows
+            yield from compare(f"{name}, of {BAR}'s", pair, unit, convert, BAR, {OURS: 0.75}, limit)
+        for variant, reason in missing.items():
+            yield absent(name, variant, unit, reason)
 
 
 def plain(size: tuple[int, int], batch: int) -> Callable[[], Tensor]:

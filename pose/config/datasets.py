@@ -1,14 +1,15 @@
-"""The data sets by name; the module of that name in :mod:`pose.datasets` describes each."""
+"""The data sets and their metrics; the module of that name in :mod:`pose.datasets` has the rest."""
 
 from __future__ import annotations
 
 from pose.support.errors import PoseError, nearest
 
-DATASETS = (
-    "coco",
-    "mpii",
-    "synthetic",
-)
+DATASETS = {
+    "coco": "AP",
+    "mpii": "PCKh@0.5",
+    "synthetic": "AP",
+}
+"""Name -> the score that drives the learning rate and picks the best epoch."""
 
 
 def known_dataset(name: str) -> str:

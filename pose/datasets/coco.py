@@ -39,5 +39,4 @@ DATASET = CocoFormat(
         "test-dev": ("test2017", "images/test2017"),
     },
     sizes={"train": (118_287, 149_813), "val": (5_000, 6_352)},
-    parts=("annotations", "val2017", "train2017"),
 )

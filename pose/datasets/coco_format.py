@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 class CocoFormat(Dataset):
     """A data set with JSON files as COCO's, scored by AP with the sigmas of its own keypoints."""
 
-    metric = "AP"
     boxes = ("gt", "det")
     table = 2
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from pose.config.datasets import DATASETS
 from pose.datasets.keypoints import KeypointSet
 from pose.datasets.records import Records
 from pose.support.errors import PoseError
@@ -24,7 +25,6 @@ class Dataset(ABC):
     annotated persons, to paths below the root; images lie in the first folder that exists.
     ``title`` is the val set's name in tables. ``sizes``: split -> images and persons of the whole
     set as published, None for what nobody states. ``is_rendered``: whether the workflow makes it.
-    ``parts``: what ``pose.data.obtain`` fetches unless told otherwise, nothing where it cannot.
     """
 
     name: str
@@ -34,15 +34,17 @@ class Dataset(ABC):
     title: str = ""
     sizes: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
     is_rendered: bool = False
-    parts: tuple[str, ...] = ()
 
-    metric: ClassVar[str]
-    """The score that drives the learning rate and picks the best epoch: "AP" or "PCKh@0.5"."""
     boxes: ClassVar[tuple[str, ...]] = ("gt",)
     """Where boxes may come from: "gt", the annotations, and "det", a detector's. A data set with
     "det" lists its images: ``read_images(path)`` gives their columns alone, with sizes."""
     table: ClassVar[int]
     """The paper's comparison table of that metric, in which runs stand below the paper's rows."""
+
+    @property
+    def metric(self) -> str:
+        """The score that drives the learning rate and picks the best epoch."""
+        return DATASETS[self.name]
 
     def annotations(self, root: Path, split: str) -> Path:
         """The annotation file of a split; PoseError for a split that there is not."""

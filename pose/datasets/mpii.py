@@ -107,7 +107,6 @@ def differing_persons(path: Path, truth: GroundTruth, joints: Any, visible: Any)
 class Mpii(Dataset):
     """MPII, whose annotations are 1-based and scored by PCKh."""
 
-    metric = "PCKh@0.5"
     table = 4
 
     def ground_truth(self, root: Path) -> Path:
@@ -151,5 +150,4 @@ DATASET = Mpii(
     annotation_files={"train": "annot/train.json", "val": "annot/valid.json"},
     image_folders={"train": ("images",), "val": ("images",)},
     sizes={"train": (None, 22_246), "val": (None, 2_958)},
-    parts=("annotations", "images"),
 )

@@ -6,4 +6,4 @@ from dataclasses import replace
 
 from pose.datasets import coco
 
-DATASET = replace(coco.DATASET, name="synthetic", title="", sizes={}, is_rendered=True, parts=())
+DATASET = replace(coco.DATASET, name="synthetic", title="", sizes={}, is_rendered=True)

@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from pose.datasets.coco import COCO
 from pose.datasets.coco_format import Truth
+from pose.evaluation.options import Evaluator
 from pose.support.errors import PoseError
 
-Evaluator = Literal["pycocotools", "xtcocotools", "fast"]
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 FAST = "hotcoco"
 

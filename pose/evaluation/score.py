@@ -14,7 +14,8 @@ from pose.data.samples import Samples
 from pose.datasets import dataset_of
 from pose.datasets.coco_format import Truth
 from pose.datasets.mpii import GroundTruth, differing_persons
-from pose.evaluation.coco import FAST, METRICS, Evaluator, evaluate
+from pose.evaluation.coco import FAST, METRICS, evaluate
+from pose.evaluation.options import Evaluator
 from pose.evaluation.pckh import from_rows, pckh
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import to_records

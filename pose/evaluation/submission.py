@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from pose.evaluation.suppression import add_suppression
+from pose.evaluation.options import add_suppression
 from pose.support import cli
 from pose.support.errors import PoseError, command, nearest
 from pose.support.files import atomic, read_json

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pose.config.datasets import DATASETS
-from pose.data.obtain.sources import parts_of
-from pose.datasets import dataset_of
+from pose.data.obtain.sources import DEFAULT_PARTS, parts_of
 from pose.support import cli
 from pose.support.errors import command
 
@@ -18,8 +16,7 @@ from pose.support.errors import command
 def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("pose.data.obtain", __doc__)
-    default_parts = {name: parts for name in DATASETS if (parts := dataset_of(name).parts)}
-    parser.add_argument("dataset", choices=list(default_parts))
+    parser.add_argument("dataset", choices=DEFAULT_PARTS)
     parser.add_argument("--root", type=Path, help="folder; default: data/DATASET")
     parser.add_argument(
         "--parts",
@@ -27,7 +24,7 @@ def command_line() -> cli.Parser:
         metavar="PART",
         help="; ".join(
             f"{dataset}: {', '.join(parts_of(dataset))} (default: {', '.join(default)})"
-            for dataset, default in default_parts.items()
+            for dataset, default in DEFAULT_PARTS.items()
         ),
     )
     parser.add_argument("--connections", type=cli.whole(1, 1000), default=4, help="files at a time")
@@ -45,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     args = command_line().parse_args(argv)
 
     root = args.root or Path("data", args.dataset)
-    parts = args.parts or dataset_of(args.dataset).parts
+    parts = args.parts or DEFAULT_PARTS[args.dataset]
     obtain(args.dataset, root, parts, args.connections, args.unpack)
     print(f"{root}: {', '.join(parts)} there; python -m pose.data.verify {args.dataset} checks it")
 

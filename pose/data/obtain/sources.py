@@ -10,6 +10,12 @@ from importlib import resources
 from pose.support.checksum import Published
 from pose.support.errors import PoseError, nearest
 
+DEFAULT_PARTS = {
+    "coco": ("annotations", "val2017", "train2017"),
+    "mpii": ("annotations", "images"),
+}
+"""What is fetched of a data set unless told otherwise."""
+
 DETECTED = {"val": 104_125}
 """Persons that HRNet's detector found; nobody states the number for test-dev."""
 

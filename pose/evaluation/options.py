@@ -1,10 +1,14 @@
-"""The options of commands that make results of raw predictions."""
+"""The options of commands that score predictions or make results of them."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Literal
 
 from pose.support import cli
+
+Evaluator = Literal["pycocotools", "xtcocotools", "fast"]
+"""Who computes COCO's AP; the first is the reference."""
 
 
 def add_suppression(group: argparse._ArgumentGroup) -> None:
