@@ -51,7 +51,7 @@ gpu-check: setup
 	$(BIN)/python -m pose.gpu_check
 
 bench-gpu: setup
-	$(BIN)/python -m pose.bench gpu --repeats 3 --output-dir results/bench
+	$(BIN)/python -m pose.bench gpu --repeats 3 --within 180 --output-dir results/bench
 
 lint: setup
 	$(BIN)/ruff check

@@ -140,14 +140,15 @@ def draw_reported(
         for row in sizes.itertuples():
             axes.scatter(
                 *(getattr(row, cost), row.score), marker=markers[row.input], color=COLOURS[group],
-                s=62 if group == "ours" else 36, edgecolor="white", lw=0.7, zorder=3,
+                s=62 if group == "ours" else 36, edgecolor="white", lw=0.7,
+                zorder=6 if group == "ours" else 3,
             )  # fmt: skip
         dx, dy, align = places.get(name, RIGHT)
         axes.annotate(
             name, (best[cost], best["score"]), (dx, dy), textcoords="offset points",
             ha=align, va="center", fontsize=6.5,
             color=style.RED if group == "ours" else style.INK,
-            fontweight="bold" if group == "ours" else "normal",
+            fontweight="bold" if group == "ours" else "normal", **style.NAME,
         )  # fmt: skip
 
 
@@ -200,7 +201,7 @@ def today_figure() -> Figure:
         )
         known = table.dropna(subset=[cost])
         _gap_and_limits(axes, paper, cost)
-        axes.set_xlim(known[cost].min() / 3.5, known[cost].max() * 1.5)
+        axes.set_xlim(known[cost].min() / 7, known[cost].max() * 1.5)
         for row in known.itertuples():
             axes.scatter(
                 *(getattr(row, cost), row.score), marker=markers[row.input], s=26, zorder=3,
@@ -212,7 +213,8 @@ def today_figure() -> Figure:
         named = front[~front["model"].isin(ours["name"])]
         places = named[[cost, "score", "model"]].itertuples(index=False, name=None)
         style.name_points(
-            axes, [(*point, _short(name), style.BLUE) for *point, name in places], 0.036, -22,
+            axes, [(*point, _short(name), style.BLUE) for *point, name in places], 0.036, -16,
+            rise=0.045,
             fontsize=6.5, fontweight="normal", ha="right",
         )  # fmt: skip
         draw_reported(axes, ours, cost, markers, NAMES["today"])

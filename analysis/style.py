@@ -12,6 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from pandas.core.groupby import SeriesGroupBy
 from scipy.optimize import isotonic_regression
 
@@ -20,6 +21,8 @@ from pose.support.files import write_file
 RED, BLUE = "#c8102e", "#1f5fa8"
 WITHOUT_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 INK, GREY, PALE = "#222222", "#7a7a7a", "#ececec"
+NAME = {"path_effects": [withStroke(linewidth=2, foreground="white")], "zorder": 5}
+"""The look of a name that may lie on marks and lines."""
 
 matplotlib.use("Agg")
 plt.rcParams.update(
@@ -97,17 +100,18 @@ def name_points(
     points: Sequence[tuple[float, float, str, str]],
     gap: float,
     offset: float,
+    rise: float = 0.0,
     **look: object,
 ) -> None:
     """Write names beside points: (x, y, name, colour), not nearer than ``gap`` to each other.
 
-    ``gap`` is a fraction of the axes' height, ``offset`` to the right is in points, ``look`` the
-    text's. The limits must be final.
+    ``gap`` and ``rise``, how much higher names are than their points, are fractions of the axes'
+    height, ``offset`` to the right is in points, ``look`` the text's. The limits must be final.
     """
     axes.set_ylim(axes.get_ylim())  # settles the limits, which matplotlib does lazily
     pixels = axes.transData.transform([(x, y) for x, y, _, _ in points])
     heights = axes.transAxes.inverted().transform(pixels)[:, 1]
-    for (x, y, name, colour), height in zip(points, spread(heights, gap), strict=True):
+    for (x, y, name, colour), height in zip(points, spread(heights + rise, gap), strict=True):
         axes.annotate(
             name,
             (x, y),
@@ -117,5 +121,5 @@ def name_points(
             va="center",
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.5},
-            **{"fontweight": "bold"} | look,
+            **NAME | {"fontweight": "bold"} | look,
         )

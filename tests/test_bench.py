@@ -152,6 +152,14 @@ def test_the_bench_of_gpus_measures_all_its_parts_on_a_cpu(tmp_path, capsys):
     assert rows[-1]["unit"] == "h"
 
 
+def test_what_the_bench_of_gpus_has_no_time_for_is_told_by_name():
+    told = list(gpu.measure(Settings(1, quick=True, within=0)))
+    late = {row.name: row.limit for row in told if row.median is None}
+    assert late["training, shufflenetv2, 2"] == "not begun within 0 s"
+    assert {"loader, end to end", "training, shufflenetv2, 3"} < late.keys()
+    assert late["the paper's orders on COCO, chunks of 2"] == "some order's steps were not measured"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_its_bench_says_so(tmp_path):
     (row,) = gpu.measure(Settings())

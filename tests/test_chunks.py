@@ -18,7 +18,7 @@ from pose.support.errors import PoseError
 from pose.targets.heatmap import constant
 from pose.training import checkpoint
 from pose.training.activations import count
-from pose.training.step import Stepper, batch_loss
+from pose.training.step import Stepper, batch_loss, recordable
 
 CHUNKS = {"batch_size": 8, "micro_batch": 2, "synchronised_batch_norm": False}
 
@@ -248,6 +248,15 @@ def test_a_cpu_that_cannot_record_steps_takes_them_one_by_one():
         take = stepper(without_dropout(), 0.01, cuda_graph=recorded)
         losses.append([take(batch(4), step)[0].item() for step in range(2)])
     assert losses[0] == losses[1]
+
+
+def test_a_chunk_is_recorded_unless_processes_share_statistics_in_its_midst():
+    shared = small_experiment(cuda_graph=True).train
+    own = small_experiment(cuda_graph=True, **CHUNKS).train
+    card = torch.device("cuda")
+    assert shared.synchronised_batch_norm and not own.synchronised_batch_norm
+    assert recordable(shared, card, 1) and recordable(own, card, 4)
+    assert not recordable(shared, card, 4) and not recordable(own, CPU, 1)
 
 
 def test_blocks_that_are_computed_again_give_the_same_gradients_and_statistics_for_less_memory():

@@ -23,7 +23,7 @@ Schema = dict[str, Any]
 DEFAULT = {"synthetic": "below"}
 INTRODUCTION = """# Settings
 
-Made by `python -m workflow.document` from `workflow/settings.py` and `pose/config/settings.py`.
+Made by `python -m workflow.document` from `workflow/settings.py` and `pose/config/`.
 
 A config is a YAML file of the keys below. `--config KEY=VALUE` on Snakemake's command line wins
 over it. The list `runs` holds blocks of the same keys, which win over those beside it, except for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from importlib import import_module
 from itertools import groupby
@@ -26,6 +27,13 @@ def command_line() -> cli.Parser:
     parser.add_argument("--output-dir", type=cli.output_folder, default=Path("results/bench"))
     parser.add_argument("--repeats", type=cli.whole(1, 1000), default=5)
     parser.add_argument("--quick", action="store_true", help="smallest sizes: only to see it work")
+    parser.add_argument(
+        "--within",
+        type=cli.number(0, 1e6),
+        default=math.inf,
+        metavar="SECONDS",
+        help="gpu: begin no further table after that",
+    )
     return parser
 
 
@@ -78,9 +86,10 @@ def main(argv: list[str] | None = None) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140)
     for key, value in machine().items():
         console.print(f"{key:15} {value}", highlight=False)
+    settings = Settings(args.repeats, args.quick, args.within)
     for name in args.names or BENCHMARKS:
         rows: list[Row] = []
-        measured = import_module(f"pose.bench.{name}").measure(Settings(args.repeats, args.quick))
+        measured = import_module(f"pose.bench.{name}").measure(settings)
         for title, table in groupby(measured, lambda row: row.name):
             rows += table
             write(args.output_dir / f"{name}.csv", rows)  # what is measured is kept if it stops

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -36,6 +37,8 @@ from pose.training.step import Stepper
 
 ORDERS = tuple(f"eeffpose-p0-order{order}" for order in range(1, 9))
 MODELS = (ORDERS[0], ORDERS[7], "hrnet-w32", "litehrnet-18")
+SMALL = ("shufflenetv2",)
+"""Stands for the orders in a quick run."""
 CHUNKS, WORKERS, STEPS = (16, 64, 256), (1, 8, 15), 2
 PERSONS, EPOCHS = 149_813, 215
 """COCO's training set and the released schedule (docs/data.md, docs/protocols.md)."""
@@ -79,32 +82,54 @@ def measure(settings: Settings) -> Iterator[Row]:
         return
     device = select_device("auto")
     bench = Bench(device, (64, 64) if settings.quick else (256, 192), settings)
-    peak = bandwidth(device)
+    started, peak = time.monotonic(), bandwidth(device)
     yield Row("memory bandwidth", "copy", peak, peak, peak, 20, "GB/s")
-    models, chunks = (["shufflenetv2"], (2, 2)) if settings.quick else (MODELS, CHUNKS)
-    small, *larger = chunks
-    both = {RELEASED: PRECISIONS[RELEASED], OURS: OTHERS[OURS]}
-    ways = dict(list(PRECISIONS.items())[:2]) if settings.quick else PRECISIONS
-    orders = []
-    for model in () if settings.quick else ORDERS[1:-1]:
-        orders += list(bench.steps(f"training, {model}, {small}", model, small, both, peak))
-        yield from orders[-len(both) :]
-    for model in models:
-        every = ways | (OTHERS if model in models[:2] else both)
-        rows = list(bench.steps(f"training, {model}, {small}", model, small, every, peak))
+    orders, chunk = (SMALL, 2) if settings.quick else (ORDERS, CHUNKS[0])
+    of_the_orders, trained = {_title(order, chunk) for order in orders}, []
+    for name, part in _parts(bench, peak, orders, chunk).items():
+        if time.monotonic() - started > settings.within:
+            yield absent(name, "", "images/s", f"not begun within {settings.within:g} s")
+            continue
+        rows = part(name)
+        trained += rows if name in of_the_orders else []
         yield from rows
-        orders += rows if settings.quick or model in ORDERS else []
-    yield from bench.loading_and_all(models[0] if settings.quick else ORDERS[7], small)
-    for batch in (1,) if settings.quick else (1, 64):
-        yield from bench.inference(models[-1] if settings.quick else ORDERS[7], batch)
-    for chunk, model in itertools.product(larger, models):
-        yield from bench.steps(f"training, {model}, {chunk}", model, chunk, ways, peak)
-    yield from bench.side_by_side(models[0], small)
-    if not settings.quick:
-        every = {RELEASED: PRECISIONS[RELEASED]} | FAST
-        title = f"training, compiled, {models[0]}, {small}"
-        yield from bench.steps(title, models[0], small, every, peak)
-    yield from hours(orders, small)
+    yield from hours(trained, len(orders), chunk)
+
+
+def _parts(
+    bench: Bench, peak: float, orders: tuple[str, ...], chunk: int
+) -> dict[str, Callable[[str], list[Row]]]:
+    """What is measured, by its title: what tells most comes first, as time may run out."""
+    quick = bench.settings.quick
+    models, larger = (orders, (3,)) if quick else (MODELS, CHUNKS[1:])
+    released = {RELEASED: PRECISIONS[RELEASED]}
+    both = released | {OURS: OTHERS[OURS]}
+    ways = dict(list(PRECISIONS.items())[:2]) if quick else PRECISIONS
+
+    def steps(model: str, images: int, chosen: dict[str, Way]) -> Callable[[str], list[Row]]:
+        return lambda name: bench.steps(name, model, images, chosen, peak)
+
+    parts = {_title(order, chunk): steps(order, chunk, both) for order in orders}
+    parts["loader, end to end"] = lambda _: bench.loading_and_all(orders[-1], chunk)
+    for batch in (1,) if quick else (1, 64):
+        parts[f"inference with flip, {orders[-1]}, batch {batch}"] = lambda name, batch=batch: (
+            bench.inference(name, orders[-1], batch)
+        )
+    parts[f"training, processes on one card, {orders[0]}, {chunk}"] = lambda name: (
+        bench.side_by_side(name, orders[0], chunk)
+    )
+    for model in models:
+        every = ways | (OTHERS if model in orders else both)
+        parts[f"{_title(model, chunk)}, all ways"] = steps(model, chunk, every)
+    for images, model in itertools.product(larger, models):
+        parts[_title(model, images)] = steps(model, images, ways)
+    if not quick:
+        parts[f"{_title(orders[0], chunk)}, compiled"] = steps(orders[0], chunk, released | FAST)
+    return parts
+
+
+def _title(model: str, images: int) -> str:
+    return f"training, {model}, {images}"
 
 
 @dataclass(frozen=True)
@@ -197,7 +222,7 @@ class Bench:
         peak = torch.cuda.max_memory_allocated(self.device) - others
         return f"peak {peak / 1e9:.1f} GB beside the weights, "
 
-    def side_by_side(self, model: str, images: int) -> list[Row]:
+    def side_by_side(self, name: str, model: str, images: int) -> list[Row]:
         """Two trainings on one card against one, both counted in images a second of all."""
         calls = 1 if self.settings.quick else 20
         with ExitStack() as stack, ThreadPoolExecutor(2) as threads:
@@ -206,23 +231,21 @@ class Bench:
             both = lambda: list(threads.map(lambda run: run(), (one, two)))  # noqa: E731
             times = interleave({"one process": one, "two processes": both}, self.settings.repeats)
         times["two processes"] = [s / 2 for s in times["two processes"]]
-        name = f"training, processes on one card, {model}, {images}"
         return compare(name, times, "images/s", lambda s: calls * images / s, "one process")
 
-    def inference(self, model: str, images: int) -> list[Row]:
+    def inference(self, name: str, model: str, images: int) -> list[Row]:
         """Images a second with flip; ours as ``pose.infer`` predicts, in fp32."""
         keypoints, draw = dataset_of("coco").keypoints, torch.randn(images, 3, *self.size)
         runs = {}
-        for name, tf32, layout in (
+        for variant, tf32, layout in (
             (RELEASED, True, torch.contiguous_format),
             ("fp32", False, torch.channels_last),
         ):
             net = create_model(model).eval().to(self.device, memory_format=layout)
             crops = draw.to(self.device, memory_format=layout)
-            runs[name] = partial(_flip, net, crops, keypoints, tf32)
-            runs[name]()
-        title = f"inference with flip, {model}, batch {images}"
-        return compare(title, self.timed(runs, images), "images/s", lambda s: images / s, RELEASED)
+            runs[variant] = partial(_flip, net, crops, keypoints, tf32)
+            runs[variant]()
+        return compare(name, self.timed(runs, images), "images/s", lambda s: images / s, RELEASED)
 
     def loading_and_all(self, model: str, images: int) -> list[Row]:
         """Samples a second from JPEG files, and of trainings that are fed by them."""
@@ -261,13 +284,15 @@ class Bench:
             torch.cuda.synchronize(self.device)
 
 
-def hours(orders: Iterable[Row], images: int) -> list[Row]:
-    """How long the paper's orders take to train on COCO, by their steps alone."""
-    totals = {RELEASED: [0.0], OURS: [0.0]}
-    for row in orders:
-        if row.variant in totals and row.median:
-            totals[row.variant][0] += PERSONS * EPOCHS / row.median
-    name = f"the paper's orders on COCO, chunks of {images}"
+def hours(rows: Iterable[Row], orders: int, images: int) -> list[Row]:
+    """How long all of the paper's orders take to train on COCO, by their steps alone."""
+    name, times = f"the paper's orders on COCO, chunks of {images}", {RELEASED: [], OURS: []}
+    for row in rows:
+        if row.median:
+            times[row.variant].append(PERSONS * EPOCHS / row.median)
+    if any(len(seconds) < orders for seconds in times.values()):
+        return [absent(name, OURS, "h", "some order's steps were not measured")]
+    totals = {variant: [sum(seconds)] for variant, seconds in times.items()}
     return compare(name, totals, "h", lambda seconds: seconds / 3600, RELEASED)
 
 

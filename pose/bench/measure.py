@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import multiprocessing
 import os
 import statistics
@@ -28,10 +29,15 @@ PACKAGES = ("torch", "numpy", "opencv-python-headless", "onnxruntime", "openvino
 
 @dataclass(frozen=True)
 class Settings:
-    """How thorough a run is. ``quick``: the smallest sizes, to see that all works."""
+    """How thorough a run is.
+
+    ``quick``: the smallest sizes, to see that all works. ``within``: seconds after which the bench
+    of GPUs begins no further table.
+    """
 
     repeats: int = 5
     quick: bool = False
+    within: float = math.inf
 
 
 @dataclass(frozen=True)

@@ -5,32 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pose.config.frozen import Frozen, parse, unknown_key
     from pose.config.settings import (
-        SGD,
-        Adam,
         Augmentation,
-        Cyclical,
         Dataset,
         Experiment,
-        Frozen,
         Image,
         InputSize,
         ModelOptions,
         Numerics,
-        Plateau,
         Probability,
         Protocol,
         Recipe,
         Seed,
-        Steps,
         Target,
         Testing,
-        Training,
         experiment,
-        parse,
         read_experiment,
-        unknown_key,
     )
+    from pose.config.training import SGD, Adam, Cyclical, Plateau, Steps, Training
 
 __all__ = [
     "SGD",
@@ -64,6 +57,6 @@ def __getattr__(name: str) -> Any:
     """A name of the settings, whose import takes a tenth of a second that ``--help`` can spare."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pose.config import settings
+    from pose.config import frozen, settings, training
 
-    return getattr(settings, name)
+    return next(vars(m)[name] for m in (settings, training, frozen) if name in vars(m))

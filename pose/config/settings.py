@@ -8,23 +8,17 @@ processes as JSON.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from pose.config import presets
 from pose.config.datasets import DATASETS, known_dataset
+from pose.config.frozen import Frozen, parse
 from pose.config.model_sheet import row_of
 from pose.config.presets import Combination
+from pose.config.training import Training
 from pose.support.errors import PoseError, nearest
 from pose.support.files import read_json
 
@@ -56,14 +50,6 @@ Dataset = Annotated[
     str, AfterValidator(_known_dataset), Field(json_schema_extra={"enum": list(DATASETS)})
 ]
 InputSize = Annotated[tuple[int, int], AfterValidator(_multiple_of_4)]
-
-
-class Frozen(BaseModel):
-    """A settings object: immutable, unknown keys and numbers that are not finite refused."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
 
 
 class ModelOptions(Frozen):
@@ -120,134 +106,6 @@ class Augmentation(Frozen):
     """Probability that a crop is mirrored."""
     half_body_probability: Probability
     """Probability that the crop shows the upper or the lower half of the body."""
-
-
-class Adam(Frozen):
-    """PyTorch's Adam with its default betas; the decay is added to the gradient."""
-
-    name: Literal["adam"]
-    weight_decay: float = Field(ge=0)
-    """Times the weights, added to the gradient."""
-
-
-class SGD(Frozen):
-    """Stochastic gradient descent with momentum; the decay is added to the gradient."""
-
-    name: Literal["sgd"]
-    momentum: float = Field(ge=0, lt=1)
-    """Share of the last step in the next."""
-    weight_decay: float = Field(ge=0)
-    """Times the weights, added to the gradient."""
-
-
-class Plateau(Frozen):
-    """Multiply the rate by ``factor`` when the score has stalled for over ``patience`` epochs."""
-
-    name: Literal["plateau"]
-    factor: float = Field(gt=0, lt=1)
-    """Of the rate after the step to the one before."""
-    patience: int = Field(ge=0)
-    """Epochs without a better score that are waited for."""
-
-
-class Steps(Frozen):
-    """Multiply the rate by ``factor`` at the start of each of the ``milestones`` (epochs)."""
-
-    name: Literal["steps"]
-    milestones: tuple[int, ...]
-    """Epochs at whose start the rate falls."""
-    factor: float = Field(gt=0, lt=1)
-    """Of the rate after the step to the one before."""
-    restart_every: int | None = Field(ge=1)
-    """Epochs after which rate and milestones start again; None: never."""
-
-
-class Cyclical(Frozen):
-    """From ``lr`` / ``range`` linearly up to ``lr`` and back, again and again."""
-
-    name: Literal["cyclical"]
-    range: float = Field(gt=1)
-    """The highest rate over the lowest."""
-    cycle_epochs: int = Field(ge=1)
-    """Epochs of a rise and a fall."""
-
-
-class Training(Frozen):
-    """Optimisation: the rate rises linearly, then follows its schedule."""
-
-    batch_size: int = Field(ge=2)
-    """Samples a step, over all processes."""
-    micro_batch: int | None = Field(None, ge=2)
-    """Samples of a chunk: a step works the batch off in chunks, each with batch statistics of its
-    own. None, or a batch that is no larger: all at once."""
-    epochs: int = Field(ge=1)
-    """Epochs after the warm-up."""
-    warmup_epochs: int = Field(ge=0)
-    """Epochs before epoch 0 over which the rate rises."""
-    warmup_steps: int = Field(ge=0)
-    """Steps from epoch 0 on over which the rate rises."""
-    lr: float = Field(gt=0)
-    """The highest learning rate, which the warm-up leads to."""
-    optimizer: Annotated[Adam | SGD, Field(discriminator="name")]
-    """How gradients change the weights."""
-    schedule: Annotated[Plateau | Steps | Cyclical, Field(discriminator="name")]
-    """How the rate falls after the warm-up."""
-    loss: Literal["mse", "cpn", "efficientpose"]
-    """A function of :mod:`pose.targets.losses`."""
-    synchronised_batch_norm: bool
-    """Batch statistics over the whole batch, whatever the number of processes; without it they are
-    those of each ``micro_batch``."""
-    precision: Literal["fp32", "tf32", "bf16", "fp16"]
-    """Of the net's arithmetic; weights stay in fp32. tf32: fp32 but for a GPU's convolutions."""
-    channels_last: bool
-    """Activations in NHWC instead of NCHW."""
-    compile: bool
-    """The net by torch.compile."""
-    fused: bool
-    """The optimiser's step as one kernel."""
-    cpu_kernels: bool
-    """MBConv blocks by :mod:`pose.kernels`, where it knows them: in fp32 on a CPU."""
-    cudnn_benchmark: bool = False
-    """A GPU's convolutions by the algorithm that is fastest when tried."""
-    cuda_graph: bool = False
-    """A GPU's work for a chunk recorded once and replayed, which saves launching each operator."""
-    recompute: bool = False
-    """Blocks keep their input alone, and compute the rest again in the backward pass: less memory
-    and more time."""
-    deterministic: bool = False
-    """A GPU's operators in forms that repeat every bit, at some cost."""
-
-    @model_validator(mode="after")
-    def _one_warmup(self) -> Training:
-        if self.warmup_epochs and self.warmup_steps:
-            raise ValueError("give warmup_epochs or warmup_steps, not both")
-        return self
-
-    @model_validator(mode="after")
-    def _one_kind_of_batch_statistics(self) -> Training:
-        if self.synchronised_batch_norm and self.micro_batch is not None:
-            raise ValueError(
-                f"a micro_batch ({self.micro_batch}) has batch statistics of its own: set"
-                " synchronised_batch_norm to false, or micro_batch to null"
-            )
-        if not self.synchronised_batch_norm and self.micro_batch is None:
-            raise ValueError("synchronised_batch_norm false needs a micro_batch")
-        if self.batch_size % self.chunk_size:
-            raise ValueError(
-                f"batch_size {self.batch_size} is no multiple of micro_batch {self.micro_batch}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _recomputed_as_it_comes(self) -> Training:
-        if self.recompute and (self.compile or self.cuda_graph):
-            raise ValueError("recompute needs compile and cuda_graph false")
-        return self
-
-    @property
-    def chunk_size(self) -> int:
-        """Samples that go through the net together, in all processes."""
-        return min(self.batch_size, self.micro_batch or self.batch_size)
 
 
 class Target(Frozen):
@@ -328,62 +186,6 @@ class Experiment(Frozen):
     def key(self) -> str:
         """Eight hex digits that differ wherever anything differs."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
-
-
-def parse(model: type[Frozen], value: Any, what: str) -> Any:
-    """Build ``model`` from a mapping or JSON text; a PoseError names each wrong key."""
-    try:
-        if isinstance(value, str):
-            return model.model_validate_json(value)
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise PoseError(f"{what}: {'; '.join(map(_explain(model), error.errors()))}") from None
-
-
-MAPPING = "should be a mapping"
-PLAINER = {"tuple_type": "should be a list", "dict_type": MAPPING, "model_type": MAPPING}
-"""Of pydantic's messages, those that speak of Python's types."""
-
-
-def unknown_key(path: str, known: Iterable[str]) -> str:
-    """Says that a key is unknown, and the nearest known one, or else all that there are."""
-    names = list(known)
-    listed = f"; known are {', '.join(names)}" if names else ""
-    return f"unknown key {path!r}{nearest(path.rpartition('.')[2], names) or listed}"
-
-
-def _explain(model: type[Frozen]) -> Callable[[dict[str, Any]], str]:
-    def explain(error: dict[str, Any]) -> str:
-        where = ".".join(map(str, error["loc"]))
-        if error["type"] == "extra_forbidden":
-            return unknown_key(where, _fields(model, error["loc"][:-1]))
-        if error["type"] == "missing":
-            return f"missing key {where!r}"
-        message = PLAINER.get(error["type"]) or error["msg"].removeprefix("Value error, ")
-        return f"{where}: {message}, got {error['input']!r}" if where else message
-
-    return explain
-
-
-def _fields(model: type[Frozen], path: Iterable[str | int]) -> list[str]:
-    """The keys of the settings object at ``path``, in which a union's member goes by its name."""
-    kinds = [model]
-    for name in path:
-        fields = [kind.model_fields[name] for kind in kinds if name in kind.model_fields]
-        inner = [type_ for field in fields for type_ in _types(field.annotation)]
-        kinds = inner or [kind for kind in kinds if name in _tags(kind)]
-    return list(dict.fromkeys(field for kind in kinds for field in kind.model_fields))
-
-
-def _types(annotation: Any) -> list[type[Frozen]]:
-    """The settings objects that an annotation allows."""
-    members = get_args(annotation) or (annotation,)
-    return [kind for kind in members if isinstance(kind, type) and issubclass(kind, Frozen)]
-
-
-def _tags(kind: type[Frozen]) -> tuple[Any, ...]:
-    """The values of ``name`` by which a union tells its members apart."""
-    return get_args(kind.model_fields["name"].annotation) if "name" in kind.model_fields else ()
 
 
 def experiment(

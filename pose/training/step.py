@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pose.config import Experiment
+from pose.config import Experiment, Training
 from pose.parallel import distributed
 from pose.parallel.flat import Flat
 from pose.parallel.global_batch import see_global_batch
@@ -128,7 +128,7 @@ class Stepper:
         return total
 
     def _work_off(self, chunk: Batch) -> Tensor:
-        if not self.experiment.train.cuda_graph or self.device.type != "cuda":
+        if not recordable(self.experiment.train, self.device, distributed.world_size()):
             return self._backward(chunk)
         if self.recorded is None:
             self.recorded = Recorded(self._backward, self.model, chunk)
@@ -144,6 +144,12 @@ class Stepper:
         cut = {name: values.chunk(self.chunks) for name, values in batch.items()}
         for parts in zip(*cut.values(), strict=True):
             yield dict(zip(cut, parts, strict=True))
+
+
+def recordable(settings: Training, device: torch.device, processes: int) -> bool:
+    """Whether a chunk's work is recorded: not where processes share statistics in its midst."""
+    shared = settings.synchronised_batch_norm and processes > 1
+    return settings.cuda_graph and device.type == "cuda" and not shared
 
 
 def _keep_inputs(model: nn.Module) -> None:
