@@ -302,6 +302,10 @@ def test_running_out_of_memory_says_which_setting_to_lower(data_root, tmp_path):
             RuntimeError("upsample_x_cuda does not have a deterministic implementation, but you"),
             "^upsample_x_cuda does not .* implementation; set train.deterministic to false$",
         ),
+        (
+            RuntimeError("ImportError: /tmp/ab/c.main.so: file too short"),
+            "^compiled code /tmp/ab/c.main.so: file too short, .*; delete it$",
+        ),
     ],
 )
 def test_what_a_gpu_reports_is_one_line_with_the_remedy(error, line):

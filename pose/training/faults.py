@@ -32,7 +32,7 @@ def less_memory(settings: Training) -> str:
 
 @contextmanager
 def faults_in_one_line(remedy: str) -> Iterator[None]:
-    """Turn faults of memory, of the GPU, of other processes and of workers into PoseErrors.
+    """Turn faults of memory, GPU, compiled code, other processes and workers into PoseErrors.
 
     ``remedy``: what to do where the memory is too small.
     """
@@ -53,6 +53,8 @@ def _explained(error: BaseException, text: str, remedy: str) -> str | None:
         return f"the GPU's memory is faulty ({_telling(text)}); start again on another GPU"
     if "deterministic implementation" in text:
         return f"{_telling(text)}; set train.deterministic to false"
+    if damaged := re.search(r"ImportError: (\S+\.so): (.*)", text):
+        return f"compiled code {damaged[1]}: {damaged[2]}, as a killed process leaves it; delete it"
     if "DataLoader worker" in text:
         return f"{text.splitlines()[0].rstrip('. ')}; {WORKER_MEMORY}"
     if isinstance(error, torch.distributed.DistError) or re.search("gloo|NCCL", text):
