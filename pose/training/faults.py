@@ -20,6 +20,8 @@ OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
 """What messages of running out of memory have in them, whatever their type."""
+CUT_SHORT = r"ImportError: (\S+/c[a-z2-7]{51}\.\S*so): (file too short|invalid ELF header)"
+"""Of a library that torch.compile named after its content: no other is anybody's to delete."""
 
 
 def less_memory(settings: Training) -> str:
@@ -53,7 +55,7 @@ def _explained(error: BaseException, text: str, remedy: str) -> str | None:
         return f"the GPU's memory is faulty ({_telling(text)}); start again on another GPU"
     if "deterministic implementation" in text:
         return f"{_telling(text)}; set train.deterministic to false"
-    if damaged := re.search(r"ImportError: (\S+\.so): (.*)", text):
+    if damaged := re.search(CUT_SHORT, text):
         return f"compiled code {damaged[1]}: {damaged[2]}, as a killed process leaves it; delete it"
     if "DataLoader worker" in text:
         return f"{text.splitlines()[0].rstrip('. ')}; {WORKER_MEMORY}"
