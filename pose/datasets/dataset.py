@@ -19,7 +19,7 @@ from pose.support.errors import PoseError
 
 @dataclass(frozen=True)
 class Dataset(ABC):
-    """One data set; a subclass reads a file format and names the metric that goes with it.
+    """One data set, whose metric stands beside its name; a subclass reads a file format.
 
     ``annotation_files`` and ``image_folders`` map each split, "train", "val" and those without
     annotated persons, to paths below the root; images lie in the first folder that exists.
