@@ -126,7 +126,7 @@ def test_time_outside_all_spans_is_what_the_harness_costs():
 
 
 def test_the_command_writes_complete_tables(tmp_path, monkeypatch, capsys):
-    names = ["gemm", "decoding", "ap"]
+    names = ["gemm", "decoding", "ap", "starting"]
     command = ["bench", *names, "--quick", "--repeats", "1", "--output-dir", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
     bench.main()

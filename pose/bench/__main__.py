@@ -13,7 +13,9 @@ from pose.support import cli
 from pose.support.errors import PoseError, command, nearest
 from pose.support.files import atomic
 
-BENCHMARKS = ("gemm", "training", "loading", "decoding", "ap", "inference", "workflow")
+BENCHMARKS = (
+    *("gemm", "training", "loading", "decoding", "ap", "inference", "starting", "workflow"),
+)
 """Modules of this package, each with a function ``measure``; and one that only GPUs need."""
 ON_GPUS = ("gpu",)
 
