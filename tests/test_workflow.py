@@ -36,6 +36,11 @@ def checkout(tmp_path_factory) -> Path:
     return folder
 
 
+def test_latency_on_a_cpu_is_timed_while_no_other_job_runs(checkout):
+    done = snakemake(checkout, "--dry-run", "--cores", "3", "results/demo/latency.csv")
+    assert "rule latency" in done.stdout and "threads: 3" in done.stdout, done.stderr
+
+
 def test_the_bare_command_plans_the_eight_trainings(checkout):
     jobs = plan(checkout)
     assert jobs["train"] == 8

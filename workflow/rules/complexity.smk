@@ -18,6 +18,7 @@ rule count:
         " > {log:q} 2>&1"
 
 
+# On a CPU it takes all cores, so that no other job slows down what it times.
 rule latency:
     output:
         "<results>/latency.csv",
@@ -27,7 +28,7 @@ rule latency:
         "<results>/benchmarks/latency.tsv"
     conda:
         "../../environment.yml"
-    threads: loader_threads
+    threads: loader_threads if plan.gpus else workflow.resource_settings.cores or 1
     resources:
         gpu=min(plan.gpus, 1),
         device=plan.device,
