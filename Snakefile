@@ -51,8 +51,14 @@ include: "workflow/rules/published.smk"
 include: "workflow/rules/report.smk"
 
 
+# On a cluster the GPUs are other machines'.
 onstart:
-    plan.start(workflow.dag_settings.targets)
+    jobs = list(workflow.dag.needrun_jobs())
+    trains = any(job.rule.name == "train" for job in jobs)
+    needs_gpu = workflow.local_exec and any(
+        job.resources.get("gpu") for job in jobs
+    )
+    plan.start(workflow.dag_settings.targets, trains, needs_gpu)
 
 
 onsuccess:

@@ -93,6 +93,7 @@ def stale(*entries: str) -> set[str]:
     [
         ("modles=[]", "unknown key 'modles' (did you mean 'models'?)"),
         ("runs=5", "runs: should be a list, got 5"),
+        ("data_root='data/coco'", "data_root: quotes are part of a path here; leave them out"),
         ("runs=[]", "runs: give at least one"),
         ("runs=[{seeds: [1]}]", "seeds holds for all runs"),
         ("models=eeffpose-p0", "models: should be a list, got 'eeffpose-p0'"),
@@ -317,6 +318,26 @@ def test_weights_are_stale_while_their_training_is_being_repeated(checkout):
 def test_a_folder_of_somebody_else_is_refused_before_people_are_rendered_into_it(checkout):
     with pytest.raises(SystemExit, match="coco_mini: not empty, and not a folder of rendered"):
         plan("config", "data_root=data/coco_mini").check([])
+
+
+@pytest.mark.parametrize("missing", ["annotations", "images"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_data_that_a_training_needs_are_asked_for_before_the_first_job(checkout, split, missing):
+    for name in {"train", "val"} - ({split} if missing == "images" else set()):
+        Path(f"data/coco_mini/{name}2017").mkdir()
+    name = f"{split}2017"
+    if missing == "annotations":
+        name = f"person_keypoints_{split}2017.json"
+        Path("data/coco_mini/annotations", name).unlink()
+    with pytest.raises(SystemExit, match=rf"^error: .*data/coco_mini.*{name}.*; put the {missing}"):
+        plan("coco_mini").start([], True)
+
+
+def test_a_gpu_that_is_not_there_is_asked_for_before_the_first_job(checkout, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(SystemExit, match="error: device cuda: no GPU is visible; set device"):
+        plan("miniature", "device=cuda").start([], False, True)
+    plan("miniature", "device=cuda").start([])  # as on a cluster's login node
 
 
 def test_a_detectors_boxes_that_are_not_there_are_named_before_a_training(checkout):

@@ -344,10 +344,11 @@ class Plan:
         return is_current(Path(self.rendered.data_root), self.rendered.synthetic)
 
     @command
-    def start(self, targets: Iterable[str]) -> None:
-        """End Snakemake, before the first job, where another one works or data are missing.
+    def start(self, targets: Iterable[str], trains: bool = False, needs_gpu: bool = False) -> None:
+        """End Snakemake, before the first job, where another one works or something is missing.
 
-        A dry run plans without the data.
+        That is the data, those to train on where it ``trains``, or a GPU of this machine where it
+        ``needs_gpu``. A dry run plans without either.
         """
         self._lock = Lock(Path(".snakemake/pose.support.lock"))  # until this process ends
         if not self._lock.acquire():
@@ -358,8 +359,9 @@ class Plan:
         if not OBTAINING & set(targets):
             for run in self.runs.values():
                 if not run.dataset.is_rendered:
-                    run.dataset.images(run.root, "val")
-                    run.require_detections()
+                    run.require_data(*(["train"] if trains else []), "val")
+        if needs_gpu and self.config.device == "cuda" and not any(devices()):
+            raise PoseError("device cuda: no GPU is visible; set device: cpu or auto")
         for training in self._changed:
             if training.choice == "keep":
                 training.keep()

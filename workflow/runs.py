@@ -64,8 +64,17 @@ class Run:
         except PoseError:
             return UNKNOWN
 
-    def require_detections(self) -> None:
-        """PoseError where a detector's boxes are missing, which the training does not need."""
+    def require_data(self, *splits: str) -> None:
+        """PoseError where the splits' images or annotations, or a detector's boxes, are missing."""
+        for split in splits:
+            self.dataset.images(self.root, split)
+        annotations = [self.dataset.annotations(self.root, split) for split in splits]
+        for file in (*annotations, self.dataset.ground_truth(self.root)):
+            if not file.is_file():
+                raise PoseError(
+                    f"{file}: no such file; put the annotations there, or set data_root to another"
+                    " folder"
+                )
         for key in ("detections", "test_detections"):
             name = getattr(self.settings, key)
             if name and not (self.root / name).is_file():

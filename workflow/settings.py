@@ -53,6 +53,8 @@ def _model(name: str) -> str:
 def _path(text: str) -> str:
     if not text or any(character < " " for character in text):
         raise ValueError("give a path without control characters")
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        raise ValueError("quotes are part of a path here; leave them out")
     return os.path.expanduser(text)
 
 
