@@ -63,7 +63,7 @@ from pose.training.checkpoint import NAME
 from pose.weights import catalogue, model_of, open_published, read_published
 from pose.weights.about import is_pickle, read_about
 from pose.weights.file import load_weights
-from pose.weights.published import recognised, whole_models
+from pose.weights.published import meant_by, recognised
 
 Box = Sequence[float]
 """Left, top, width, height in pixels, and the detector's score if there is one."""
@@ -102,10 +102,8 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, Experiment]:
     path, name = Path(checkpoint), str(checkpoint)
     if not path.exists():
         if name not in catalogue():
-            of_model = [file.name for file in whole_models() if file.model == name]
-            listed = f"; of {name} there are {', '.join(of_model)}" if of_model else ""
-            hint = listed or nearest(name, [file.name for file in whole_models()])
-            raise PoseError(f"checkpoint {path}: no such file, and no published name{hint}")
+            meant = meant_by(name)
+            raise PoseError(f"checkpoint {path}: no such file, and no published name{meant}")
         return open_published(name)
     if not path.is_file():
         raise PoseError(f"checkpoint {path} is no file; {OURS}")

@@ -333,6 +333,12 @@ def test_data_that_a_training_needs_are_asked_for_before_the_first_job(checkout,
         plan("coco_mini").start([], True)
 
 
+def test_a_results_folder_that_cannot_be_written_is_named_before_the_first_job(checkout):
+    Path("results").touch()
+    with pytest.raises(SystemExit, match=r"error: cannot write in results/miniature: .*folder"):
+        plan("miniature").start([])
+
+
 def test_a_gpu_that_is_not_there_is_asked_for_before_the_first_job(checkout, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(SystemExit, match="error: device cuda: no GPU is visible; set device"):

@@ -222,7 +222,9 @@ def test_what_cannot_be_fetched_says_where_to_place_it(host, cache):
     with pytest.raises(PoseError, match=f"no connection to 127.0.0.1:9; .* at {cache}/{NAME}.pth"):
         fetch(NAME, base_url="http://127.0.0.1:9")
     with pytest.raises(PoseError, match="did you mean 'eeffpose-p0-order1@coco'"):
-        fetch("eeffpose-p0-order1")
+        fetch("eeffpose-p0-order1@cocco")
+    with pytest.raises(PoseError, match="; of hrnet-w32 there are hrnet-w32@coco-256x192, "):
+        fetch("hrnet-w32")  # and not timm's hrnet_w32, which is a trunk
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import csv
 import os
 import shlex
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from tabulate import tabulate
 from pose.config.model_sheet import row_of
 from pose.data.synthetic.rendered import is_current, own_files
 from pose.datasets.identity import data_hash, run_identity
+from pose.support.cli import output_folder
 from pose.support.errors import PoseError, command
 from pose.support.fingerprint import code_of
 from pose.support.lock import Lock
@@ -347,13 +349,17 @@ class Plan:
     def start(self, targets: Iterable[str], trains: bool = False, needs_gpu: bool = False) -> None:
         """End Snakemake, before the first job, where another one works or something is missing.
 
-        That is the data, those to train on where it ``trains``, or a GPU of this machine where it
-        ``needs_gpu``. A dry run plans without either.
+        That is a folder to write in, the data, those to train on where it ``trains``, or a GPU of
+        this machine where it ``needs_gpu``. A dry run plans without them.
         """
         self._lock = Lock(Path(".snakemake/pose.support.lock"))  # until this process ends
         if not self._lock.acquire():
             holder = self._lock.holder()
             raise PoseError(f"another Snakemake ({holder}) works in this folder; wait for it")
+        try:
+            output_folder(self.results)
+        except ArgumentTypeError as error:
+            raise PoseError(str(error)) from None
         if self.config.device == "auto" and not self.gpus:
             print("device auto: no GPU is visible, so everything runs on the CPU", file=sys.stderr)
         if not OBTAINING & set(targets):

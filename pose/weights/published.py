@@ -91,5 +91,13 @@ def recognised(path: Path) -> PublishedFile | None:
 def published_file(name: str) -> PublishedFile:
     """The file of that name; PoseError for an unknown one."""
     if name not in catalogue():
-        raise PoseError(f"no published weights are named {name!r}{nearest(name, catalogue())}")
+        raise PoseError(f"no published weights are named {name!r}{meant_by(name)}")
     return catalogue()[name]
+
+
+def meant_by(name: str) -> str:
+    """What an unknown name may stand for, to end an error with: a model's checkpoints, a typo."""
+    of_model = [file.name for file in whole_models() if file.model == name]
+    if of_model:
+        return f"; of {name} there are {', '.join(of_model)}"
+    return nearest(name, catalogue())
