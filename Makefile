@@ -1,9 +1,11 @@
 # make demo    the whole benchmark on rendered people: minutes on a laptop
-# make test    the tests
+# make test    the tests; test-all also those that take minutes
+# make lint    style, imports, and whether the generated pages are up to date
 # make report CONFIG=config/coco.yaml    the report of whatever results of a config are there
 # make bench   speed against named baselines, into results/bench: half an hour
 # make gpu-check  whether a GPU computes what the CPU does: ten checks, minutes
 # make bench-gpu  speed on a GPU against the released way, into results/bench: minutes
+# make clean   removes what make made: .venv and results/demo
 # Everything runs in .venv, which is made from requirements.lock on first use.
 
 PYTHON ?= python3

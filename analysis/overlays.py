@@ -19,7 +19,7 @@ def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("analysis.overlays", __doc__)
     parser.add_argument("--predictions", type=Path, required=True, help="predictions_gt.npz")
-    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, required=True, help=cli.DATA_ROOT)
     parser.add_argument(
         "--output",
         type=cli.output_file(".png", ".jpg", ".svg", ".pdf"),

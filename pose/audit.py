@@ -23,12 +23,12 @@ def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("pose.audit", __doc__)
     parser.add_argument("--experiment", required=True, help="JSON text or file")
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help=cli.WEIGHTS)
+    parser.add_argument("--data-root", type=Path, required=True, help=cli.DATA_ROOT)
     parser.add_argument("--detections", type=Path, help="a detector's boxes, beside the true ones")
     parser.add_argument("--output", type=cli.output_file(".csv"), help="write the table here")
-    parser.add_argument("--device", type=device_name, default="auto")
-    parser.add_argument("--workers", type=cli.WORKERS, default=0)
+    parser.add_argument("--device", type=device_name, default="auto", help=cli.DEVICE)
+    parser.add_argument("--workers", type=cli.WORKERS, default=0, help="loader processes")
     return parser
 
 

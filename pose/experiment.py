@@ -15,11 +15,17 @@ def command_line() -> cli.Parser:
     parser.add_argument("model", help="a name of config/models.tsv")
     parser.add_argument("--dataset", choices=DATASETS, default="coco")
     parser.add_argument("--input", default="256x192", metavar="HxW")
-    parser.add_argument("--protocol", default="released")
+    parser.add_argument("--protocol", default="released", help="released, controlled or paper")
     parser.add_argument("--recipe", choices=("own", "common"), default="own")
     parser.add_argument("--numerics", choices=("reference", "fast"), help="default: the protocol's")
     parser.add_argument("--seed", type=cli.whole(0, 2**32 - 1), default=0)
-    parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PART.SETTING=VALUE",
+        help="repeatable; docs/settings.md lists them under overrides",
+    )
     return parser
 
 

@@ -21,19 +21,19 @@ def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("pose.infer", __doc__)
     parser.add_argument("--experiment", required=True, help="JSON text or file")
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help=cli.WEIGHTS)
+    parser.add_argument("--data-root", type=Path, required=True, help=cli.DATA_ROOT)
     parser.add_argument("--split", choices=("val", "test-dev"), default="val")
     parser.add_argument("--detections", type=Path, help="detector boxes; default: ground truth")
-    parser.add_argument("--output", type=cli.output_file(), required=True)
+    parser.add_argument("--output", type=cli.output_file(), required=True, help="an .npz file")
     parser.add_argument(
         "--gt-output",
         type=cli.output_file(),
         metavar="FILE",
         help="beside --detections: predict the ground-truth boxes as well, into this file",
     )
-    parser.add_argument("--device", type=device_name, default="auto")
-    parser.add_argument("--workers", type=cli.WORKERS, default=0)
+    parser.add_argument("--device", type=device_name, default="auto", help=cli.DEVICE)
+    parser.add_argument("--workers", type=cli.WORKERS, default=0, help="loader processes")
     return parser
 
 

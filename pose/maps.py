@@ -21,7 +21,7 @@ def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("pose.maps", __doc__)
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="as of pose.predict")
-    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, required=True, help=cli.DATA_ROOT)
     parser.add_argument("--output", type=cli.output_file(), required=True, help="an .npz file")
     return parser
 

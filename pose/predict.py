@@ -35,7 +35,7 @@ def command_line() -> cli.Parser:
         " default: the whole image",
     )
     parser.add_argument("--output-dir", type=cli.output_folder, default=Path("predictions"))
-    parser.add_argument("--device", type=device_name, default="auto")
+    parser.add_argument("--device", type=device_name, default="auto", help=cli.DEVICE)
     return parser
 
 

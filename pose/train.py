@@ -31,8 +31,8 @@ def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("pose.train", __doc__)
     parser.add_argument("--experiment", required=True, help="JSON text or file")
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--run-dir", type=cli.output_folder, required=True)
+    parser.add_argument("--data-root", type=Path, required=True, help=cli.DATA_ROOT)
+    parser.add_argument("--run-dir", type=cli.output_folder, required=True, help="checkpoints")
     parser.add_argument(
         "--weights", type=cli.output_file(), required=True, help="output: the best epoch's"
     )
@@ -46,7 +46,7 @@ def command_line() -> cli.Parser:
     parser.add_argument(
         "--performance", type=cli.output_file(), help="output: loss, speed and memory"
     )
-    parser.add_argument("--device", type=device_name, default="auto")
+    parser.add_argument("--device", type=device_name, default="auto", help=cli.DEVICE)
     parser.add_argument(
         "--workers", type=cli.WORKERS, default=0, help="loader processes of each trainer"
     )

@@ -185,6 +185,7 @@ def test_an_input_that_a_model_cannot_take_is_refused_when_it_is_planned():
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
+        ({"protocol": "ours"}, "unknown protocol 'ours'; known are released, controlled, paper"),
         ({"protocol": "release"}, r"unknown protocol 'release' \(did you mean 'released'"),
         ({"numerics": "quick"}, "unknown numerics preset 'quick'"),
         ({"recipe": "mine"}, "recipe: Input should be 'own' or 'common', got 'mine'"),

@@ -132,7 +132,8 @@ def _layers_of(stack: Settings, combination: Combination, named: bool) -> list[S
 
 def _chosen(name: str, known: dict[str, Settings], what: str) -> Settings:
     if name not in known:
-        raise PoseError(f"unknown {what} {name!r}{nearest(name, known)}")
+        listed = f"; known are {', '.join(known)}"
+        raise PoseError(f"unknown {what} {name!r}{nearest(name, known) or listed}")
     return known[name]
 
 

@@ -16,7 +16,7 @@ def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("pose.data.sheet", __doc__)
     parser.add_argument("--experiment", required=True, help="JSON text or file")
-    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, required=True, help=cli.DATA_ROOT)
     parser.add_argument(
         "--output", type=cli.output_file(), required=True, help="a .png or .jpg file"
     )

@@ -13,6 +13,11 @@ from typing import Any, NoReturn
 from pose.support.errors import command
 from pose.support.files import is_stream, writing
 
+DATA_ROOT = "folder of the data, laid out as in docs/data.md"
+DEVICE = "auto (a GPU where one works), cpu, cuda or cuda:NUMBER"
+WEIGHTS = "weights.safetensors of pose.train or pose.weights convert"
+"""Help for options that several commands have."""
+
 
 class Parser(argparse.ArgumentParser):
     """Tells a mistake in one line, without the whole usage; no output may replace an input."""
