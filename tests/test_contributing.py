@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 import yaml
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from result_folders import write_run
 from snakemake_cli import ROOT, plan, snakemake
 
 import pose.datasets
@@ -52,11 +54,12 @@ def append(file: Path, row: str) -> None:
         lines.write(row)
 
 
-def copied_to(folder: Path) -> Path:
-    """The project in ``folder``: copies of what the recipes change, links to the rest."""
-    for part in ("Snakefile", "environment.yml", "profiles", "workflow", "analysis"):
+def copied_to(folder: Path, copied: tuple[str, ...] = ("config", "pose")) -> Path:
+    """The project in ``folder``: copies of what a recipe changes, links to the rest."""
+    parts = {"Snakefile", "environment.yml", "profiles", "workflow", "analysis", "config", "pose"}
+    for part in parts - set(copied):
         (folder / part).symlink_to(ROOT / part)
-    for part in ("config", "pose"):
+    for part in copied:
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
@@ -256,3 +259,31 @@ def test_a_further_data_set_is_planned_trained_and_tabled(with_a_data_set):
     table = pd.read_csv(results / "tables/table1.csv", index_col="order")
     assert table.loc[8, "AP gt n"] == 1
     assert "val set 3 of 500 images" in (results / "tables/table1.md").read_text()
+
+
+@pytest.fixture
+def with_a_figure(tmp_path) -> Path:
+    """The project after the steps of "Add a table or a figure"."""
+    folder = copied_to(tmp_path, ("analysis", "workflow"))
+    module, rule = code_blocks("Add a table or a figure")
+    (folder / "analysis/hours.py").write_text(module)
+    append(folder / "workflow/rules/present.smk", f"\n\n{rule}")
+    insert(folder / "workflow/plan.py", 'found = ["claims"', ', "hours"')
+    insert(folder / "workflow/figures.py", '"training"', ', "hours"')
+    insert(folder / "analysis/report.py", '("costs", "complexity", "steps"', ', "hours"')
+    insert(folder / "analysis/report.py", '("training",', ' "hours"')
+    return folder
+
+
+def test_a_further_table_and_figure_are_made_of_any_results(with_a_figure):
+    write_run(with_a_figure / "results/demo")
+    main = runpy.run_path(str(with_a_figure / "analysis/hours.py"))["main"]
+    main([str(with_a_figure / "results/demo"), "--output-dir", str(with_a_figure / "out")])
+    made = {file.name for file in (with_a_figure / "out").glob("*/*")}
+    assert "| eeffpose-p0-order8 | 2.5 " in (with_a_figure / "out/tables/hours.md").read_text()
+    assert made == {f"hours.{kind}" for kind in ("csv", "md", "html", "tex", "svg", "png", "pdf")}
+
+
+@pytest.mark.slow
+def test_a_further_table_and_figure_are_planned_and_shown_in_the_report(with_a_figure):
+    assert plan(with_a_figure, *CONFIG[:2])["hours"] == 1
