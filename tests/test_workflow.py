@@ -197,7 +197,8 @@ def test_a_training_that_fails_leaves_the_earlier_weights(checkout, monkeypatch)
         path = checkout / f"data/coco_mini/{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    (checkout / "data/coco_mini/val2017").mkdir()
+    for name in ("train2017", "val2017"):
+        (checkout / "data/coco_mini" / name).mkdir()
     python = checkout / "bin/python"
     python.parent.mkdir()
     python.write_text("#!/bin/sh\nexit 1\n")
