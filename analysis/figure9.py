@@ -84,8 +84,10 @@ def read_maps(file: Path) -> Person:
             own = (arrays[name] for name in ("crop", "joints", "visible"))
             return Person(*own, about["keypoints"], text, nets)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        # numpy takes any bytes for a pickle, and advises to load it unsafely.
+        reason = "no .npz file" if "pickle" in str(error) else error
         raise PoseError(
-            f"{file}: not heat maps ({error}); make them by python -m pose.maps"
+            f"{file}: not heat maps ({reason}); make them by python -m pose.maps"
         ) from None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cache, cached_property
 from io import StringIO
 from pathlib import Path
@@ -103,7 +103,9 @@ class RunFolder:
             names = ("model", "dataset", "protocol", "seed")
             return {name: experiment[name] for name in names} | {"input": size}
         if self.metrics:
-            return {name: self.metrics[0].get(name) for name in LABELS if name != "boxes"}
+            content = self.metrics[0]
+            _require(content, content["file"], LABELS)
+            return {name: content[name] for name in LABELS if name != "boxes"}
         seed = re.fullmatch(r"seed(\d+)", self.path.resolve().name)
         return {"model": self.place["run"], "seed": int(seed[1]) if seed else None}
 
@@ -127,9 +129,7 @@ class RunFolder:
     def _measured(self, content: Row) -> Row:
         file = content["file"]
         scores = (PCKH,) if PCKH in content else ("AP", "AR", "evaluator", "images")
-        missing = [key for key in (*LABELS, *scores) if key not in content]
-        if missing:
-            raise PoseError(f"{file}: lacks {', '.join(missing)}; was it written by this version?")
+        _require(content, file, (*LABELS, *scores))
         row = _percent(content) | {"split": "val"} | val_set(content)
         intervals = self.path / f"intervals_{content['boxes']}.json"
         if intervals.exists():
@@ -222,11 +222,13 @@ class RunFolder:
                 text = f"{where}: malformed JSON ({error}); train again or mend it"
                 self._leave_out(file, PoseError(text))
                 return
-            if missing := [key for key in required if key not in row]:
-                raise PoseError(
-                    f"{where}: lacks {', '.join(missing)}; was it written by this version?"
-                )
+            _require(row, where, required)
             yield where, row
+
+
+def _require(row: Container[str], where: object, names: Iterable[str]) -> None:
+    if missing := [name for name in names if name not in row]:
+        raise PoseError(f"{where}: lacks {', '.join(missing)}; was it written by this version?")
 
 
 def val_set(row: Row) -> Row:
@@ -256,8 +258,7 @@ def read_complexity(file: Path, columns: tuple[str, ...] = COMPLEXITY_COLUMNS) -
         raise PoseError(
             f"{file}: not a complexity table ({error}); rerun pose.complexity"
         ) from None
-    if missing := [column for column in columns if column not in frame]:
-        raise PoseError(f"{file}: lacks {', '.join(missing)}; was it written by this version?")
+    _require(frame, file, columns)
     return frame
 
 

@@ -158,6 +158,14 @@ def test_metrics_of_another_version_are_named(tmp_path, content, message):
         load_results(tmp_path)
 
 
+def test_a_curve_that_only_metrics_of_another_version_could_label_is_named(tmp_path):
+    folder = write_run(tmp_path)
+    (folder / "weights.safetensors").write_bytes(b"cut")
+    (folder / "metrics_gt.json").write_text('{"AP": 0.5}')
+    with pytest.raises(PoseError, match=r"metrics_gt.json: lacks model, seed"):
+        load_curves(tmp_path)
+
+
 def test_a_log_of_another_version_is_named(tmp_path):
     log = write_run(tmp_path) / "training.jsonl"
     log.write_text(json.dumps({"epoch": 1, "lr": 1.0}))

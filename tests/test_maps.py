@@ -67,5 +67,6 @@ def test_a_file_that_holds_no_heat_maps_is_named(tmp_path):
     assert figure9.read_maps(write_maps(file)).nets[0].model == "eeffpose-p0-order8"
     for content in (b"", json.dumps({}).encode()):
         file.write_bytes(content)
-        with pytest.raises(PoseError, match=r"maps\.npz: not heat maps .* pose\.maps"):
+        with pytest.raises(PoseError, match=r"maps\.npz: not heat maps .* pose\.maps") as error:
             figure9.read_maps(file)
+        assert "pickle" not in str(error.value)
