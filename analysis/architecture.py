@@ -45,7 +45,7 @@ ON_THE_ARROW = ("upsample", "max_pool", "BatchNorm")  # kinds that have no box o
 def read_graphs(file: Path) -> list[dict[str, Any]]:
     """The graphs that ``pose.graph`` wrote; PoseError for another file."""
     graphs = read_json(file)
-    if not isinstance(graphs, list) or not all(
+    if not (graphs and isinstance(graphs, list)) or not all(
         isinstance(graph, dict) and {"parts", "blocks", "nodes"} <= graph.keys() for graph in graphs
     ):
         raise PoseError(f"{file}: not the graphs of nets; make them by python -m pose.graph")

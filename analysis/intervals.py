@@ -8,6 +8,7 @@ Scores whose predictions are not there or cannot be read have no intervals, and 
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,15 @@ KEYS = ["run", "seed", "boxes", "score"]
 def read_resamples(file: Path) -> pd.DataFrame:
     """A row per resample, a column per run, seed, boxes and score; scores in percent."""
     try:
-        frame = pd.read_parquet(file)
-    except (OSError, ValueError) as error:
+        frame = pd.read_parquet(
+            BytesIO(Path(file).read_bytes())
+        )  # of a folder pandas reads all files
+        frame.columns = pd.MultiIndex.from_tuples(
+            [(run, int(seed), boxes, score) for run, seed, boxes, score in map(json.loads, frame)],
+            names=KEYS,
+        )
+    except (OSError, TypeError, ValueError) as error:
         raise PoseError(f"{file}: not resamples ({error}); run analysis.intervals") from None
-    frame.columns = pd.MultiIndex.from_tuples(
-        [(run, int(seed), boxes, score) for run, seed, boxes, score in map(json.loads, frame)],
-        names=KEYS,
-    )
     return frame
 
 

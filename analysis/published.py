@@ -7,10 +7,12 @@ where its file could not be had, why; a row that was evaluated on a part of the 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 from pose.support import cli
 from pose.support.errors import PoseError, command
+from pose.support.files import read_text
 
 TITLES = {"published": "Published checkpoints", "released": "The authors' checkpoints"}
 
@@ -76,6 +78,8 @@ def published_table(
 def _measured(names: list[str], metrics: pd.DataFrame, boxes: str) -> pd.DataFrame:
     """The results in one kind of boxes, with a row for every checkpoint."""
     ours = metrics[metrics["boxes"] == boxes].set_index("checkpoint")
+    for place in metrics.loc[metrics["checkpoint"].isna(), "folder"]:
+        raise PoseError(f"{place}: results of a training, and of no published checkpoint")
     for name in ours.index:
         published_file(name)
     for name in ours.index[ours.index.duplicated()]:
@@ -182,8 +186,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def read_problems(path: Path) -> dict[str, str]:
     """Why checkpoints could not be had, by name, from a file of ``pose.weights obtain``."""
-    rows = pd.read_csv(path, keep_default_na=False)
-    return {row["name"]: row.problem for _, row in rows.iterrows() if row.problem}
+    try:
+        rows = pd.read_csv(StringIO(read_text(path)), keep_default_na=False)
+        problems = rows.set_index("name")["problem"]
+    except (KeyError, ValueError):
+        raise PoseError(f"{path}: not a file of python -m pose.weights obtain") from None
+    return problems[problems != ""].to_dict()
 
 
 if __name__ == "__main__":

@@ -258,10 +258,13 @@ def latency(case: Case, device: torch.device) -> dict[str, Any]:
 def read_sheet(file: Path) -> list[Case]:
     """The cases of a CSV file with the columns of :data:`SHEET`; PoseError for another file."""
     try:
-        rows = list(csv.DictReader(StringIO(read_text(file), newline="")))
-        return [Case(r["model"], r["input"], int(r["num_keypoints"])) for r in rows]
+        rows = csv.DictReader(StringIO(read_text(file), newline=""))
+        cases = [Case(r["model"], r["input"], int(r["num_keypoints"])) for r in rows]
     except (KeyError, TypeError, ValueError):
-        raise PoseError(f"{file}: not a sheet with the columns {', '.join(SHEET)}") from None
+        cases = []
+    if not cases:
+        raise PoseError(f"{file}: not a sheet with the columns {', '.join(SHEET)}")
+    return cases
 
 
 def _cases(args: argparse.Namespace) -> list[Case]:

@@ -132,11 +132,12 @@ def test_a_model_without_an_input_and_a_foreign_sheet_are_errors(tmp_path, capsy
     with pytest.raises(SystemExit, match="hrnet-w16: give its input, as hrnet-w16@256x192 or by"):
         main(["hrnet-w16"])
     sheet = tmp_path / "sheet.csv"
-    sheet.write_text("model,size\nhrnet-w16,256x192\n")
-    with pytest.raises(
-        SystemExit, match="not a sheet with the columns model, input, num_keypoints"
-    ):
-        main(["--sheet", str(sheet)])
+    for text in ("model,size\nhrnet-w16,256x192\n", "hrnet-w16", ""):
+        sheet.write_text(text)
+        with pytest.raises(
+            SystemExit, match="not a sheet with the columns model, input, num_keypoints"
+        ):
+            main(["--sheet", str(sheet)])
 
 
 def test_the_sheet_to_be_measured_has_known_models_and_every_row_of_the_papers_tables():

@@ -16,6 +16,7 @@ from analysis.factorial import contrasts
 from analysis.intervals import read_resamples
 from pose.config.model_sheet import read_sheet
 from pose.evaluation.predictions import Predictions
+from pose.support.errors import PoseError
 
 SHEET = read_sheet()
 ORDERS = orders_of(SHEET)
@@ -232,6 +233,14 @@ def folder(tmp_path, data_root):
         )
     write_complexity(tmp_path / "results")
     return tmp_path
+
+
+def test_what_holds_no_resamples_is_named(tmp_path):
+    other = tmp_path / "persons.parquet"
+    pd.DataFrame({"oks": [0.5]}).to_parquet(other)
+    for file in (other, tmp_path):  # pandas reads a folder
+        with pytest.raises(PoseError, match=f"{file}: not resamples .*; run analysis.intervals"):
+            read_resamples(file)
 
 
 def test_intervals_stand_beside_the_scores_and_effects_use_the_same_draws(folder, data_root):

@@ -102,6 +102,7 @@ def test_figures_2_to_5_are_written_in_three_formats(graphs, tmp_path):
     architecture.main(["--graphs", str(file), "--output-dir", str(tmp_path)])
     written = {path.name for path in tmp_path.glob("figure*")}
     assert written == {f"figure{n}.{kind}" for n in (2, 3, 4, 5) for kind in ("svg", "png", "pdf")}
-    file.write_text("{}")
-    with pytest.raises(SystemExit, match="not the graphs of nets"):
-        architecture.main(["--graphs", str(file), "--output-dir", str(tmp_path)])
+    for content in ("{}", "[]"):
+        file.write_text(content)
+        with pytest.raises(SystemExit, match="not the graphs of nets"):
+            architecture.main(["--graphs", str(file), "--output-dir", str(tmp_path)])

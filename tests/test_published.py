@@ -22,6 +22,7 @@ import pytest
 import torch
 import yaml
 from reference_fill import state_dict
+from result_folders import write_run
 from scipy.io import loadmat, savemat
 from snakemake_cli import ROOT, snakemake
 
@@ -399,6 +400,14 @@ def test_a_table_of_files_none_of_which_could_be_had_says_so(tmp_path):
     assert list(table["reason"]) == ["not run: no connection"]
 
 
+@pytest.mark.parametrize("content", [b"", b"name,reason\n", b"\xff\xd8\xff"])
+def test_a_file_that_does_not_say_what_could_be_had_is_named(tmp_path, content):
+    file = tmp_path / "obtained.csv"
+    file.write_bytes(content)
+    with pytest.raises(PoseError, match=r"obtained\.csv"):
+        published.read_problems(file)
+
+
 def test_results_that_are_no_published_checkpoints_or_stand_twice_are_refused(tmp_path):
     values = {"AP": 0.5, "AR": 0.5, "persons": 1, "images": 1}
     for place, protocol in (("a", "released"), ("b", "paper")):
@@ -409,3 +418,5 @@ def test_results_that_are_no_published_checkpoints_or_stand_twice_are_refused(tm
     write(tmp_path / "c", FIRST, "det", checkpoint="mine@coco", **values)
     with pytest.raises(PoseError, match="no published weights are named 'mine@coco'"):
         published.published_table([FIRST], load_results(tmp_path / "c"), {})
+    with pytest.raises(PoseError, match="results of a training, and of no published checkpoint"):
+        published.published_table([FIRST], load_results(write_run(tmp_path / "d")), {})
