@@ -16,7 +16,7 @@ from analysis.options import PLACES
 from pose.config.datasets import DATASETS
 from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet, reconstructions, switches
 from pose.support import cli
-from pose.support.errors import PoseError, command, nearest
+from pose.support.errors import PoseError, command
 
 
 def command_line() -> cli.Parser:
@@ -34,6 +34,7 @@ cli.answer_early(__name__, command_line)
 import pandas as pd
 
 from analysis import comparison_text, reported, tables
+from analysis.ablation import require_listed
 from analysis.code_mix import mixed_code
 from analysis.results import PCKH, at_input, load_costs, load_results
 from analysis.verdict import verdict
@@ -57,12 +58,7 @@ def compare(number: int, results: pd.DataFrame, costs: pd.DataFrame, sheet: Shee
     ``config/models.tsv``. Raises PoseError for a model that it does not have, and for two results
     of the same seed in one row.
     """
-    for model in results["model"].unique():
-        if model not in sheet:
-            raise PoseError(
-                f"results of {model}, which is not in config/models.tsv{nearest(model, sheet)};"
-                " give it a row there, or leave its results out"
-            )
+    require_listed(results, sheet)
     runs = runs_of(number, results)
     scores = scores_of(number, runs)
     ours = _measured(runs, scores)
@@ -178,13 +174,9 @@ def _counted(table: pd.DataFrame, costs: pd.DataFrame, joints: int) -> pd.DataFr
     return counted.rename(columns={"gmacs_fvcore": "gmacs", "input": "counted_input"})
 
 
-def decisive_boxes(row: dict, score: str) -> str:
-    """The detector's boxes where a row has a score in them, else the annotated ones."""
-    return "det" if pd.notna(row.get(f"{score} det mean")) else "gt"
-
-
 def _verdict(row: dict, score: str, comparable: bool) -> str:
-    name = f"{score} {decisive_boxes(row, score)}"
+    """By the detector's boxes where a row has a score in them, else by the annotated ones."""
+    name = f"{score} {'det' if pd.notna(row.get(f'{score} det mean')) else 'gt'}"
     ends = (row.get(f"{name} {end}") for end in ENDS)
     return verdict(row.get(f"{score} paper"), row.get(f"{name} mean"), comparable, *ends)
 

@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis import style
-from analysis.ablation import line_styles, orders_of
+from analysis.ablation import MARKERS, line_styles, orders_of
 from analysis.results import load_curves
 
 PANELS = {
@@ -41,7 +41,6 @@ PANELS = {
     "data_wait_share": "share of the time\nspent waiting for data",
 }
 OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito's colours
-MARKERS = (None, "o", "s", "^", "D")
 
 
 def training_figure(curves: pd.DataFrame, sheet: Sheet) -> Figure:
