@@ -10,11 +10,9 @@ deviation and number over seeds, with the difference where the two may be compar
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from analysis.options import PLACES
+from analysis.options import add_presentation
 from pose.config.datasets import DATASETS
-from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet, reconstructions, switches
+from pose.config.model_sheet import Sheet, ablation, read_sheet, reconstructions, switches
 from pose.support import cli
 from pose.support.errors import PoseError, command
 
@@ -23,9 +21,7 @@ def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("analysis.comparison", __doc__)
     parser.add_argument("number", type=int, choices=range(1, 5), help="of the paper's table")
-    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    add_presentation(parser)
     return parser
 
 

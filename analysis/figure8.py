@@ -6,10 +6,8 @@ and the band reaches from the lowest to the highest. Orders of the same rate sha
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from analysis.options import PLACES
-from pose.config.model_sheet import FILE, Sheet, read_sheet
+from analysis.options import add_presentation
+from pose.config.model_sheet import Sheet, read_sheet
 from pose.support import cli
 from pose.support.errors import PoseError, command
 
@@ -17,9 +15,7 @@ from pose.support.errors import PoseError, command
 def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("analysis.figure8", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    add_presentation(parser)
     return parser
 
 
