@@ -48,17 +48,8 @@ COST = {
     **{"epochs": COUNT, "train_hours": NUMBER, "device": TEXT},
 }
 ORIGIN = (
-    *(
-        "source",
-        "checkpoint",
-        "submission",
-        "commit",
-        "identity",
-        "data",
-        "code_train",
-        "code_infer",
-    ),
-    *("code_evaluate", "kept_code", "evaluator", "versions", "folder"),
+    *("source", "checkpoint", "submission", "commit", "identity", "data", "code_train"),
+    *("code_infer", "code_evaluate", "kept_code", "evaluator", "versions", "folder"),
 )
 PLACE = ("name", "run", "folder")
 RUN = ("model", "dataset", "input", "protocol", "seed", "checkpoint", "identity")
