@@ -62,9 +62,8 @@ MARKS = ("metrics_*.json", WEIGHTS, CURVE, "submission/*")
 
 def columns(sheet: Sheet) -> dict[str, str]:
     """Column of :func:`load_results` -> its dtype. The switches are those of ``sheet``."""
-    of_the_sheet = switches(next(iter(sheet.values())))
     return {
-        **dict.fromkeys(("name", "run", "model", "label", "order", *of_the_sheet), TEXT),
+        **dict.fromkeys(("name", "run", "model", "label", "order", *_switches(sheet)), TEXT),
         **dict.fromkeys(("dataset", "split", "val_set"), TEXT),
         **{"val_share": NUMBER, "images": COUNT, "persons": COUNT},
         **dict.fromkeys(("input", "boxes", "protocol", "recipe", "numerics"), TEXT),
@@ -109,7 +108,7 @@ def load_reported(models: Path = FILE) -> pd.DataFrame:
         }
         for row in table.to_dict("records"):
             of_the_paper = {"label": row["method"]} if number > 1 else {}
-            if "params_m" in row and row["params_m"] == row["params_m"]:
+            if pd.notna(row.get("params_m")):
                 of_the_paper["params"] = round(1e6 * row["params_m"])
             scores = {key: row[key] for key in SCORES if key in row}
             named = {key: row[key] for key in ("model", "input")}
