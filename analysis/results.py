@@ -148,7 +148,7 @@ def load_persons(*places: Path | str, models: Path = FILE) -> pd.DataFrame:
 
 
 def keypoint_column(name: str, sheet: Sheet) -> str:
-    """A keypoint's column in :func:`load_persons`; "head" is a switch, and its keypoint apart."""
+    """A keypoint's column in :func:`load_persons`: its name, unless a switch is called so."""
     return f"{name}_keypoint" if name in _switches(sheet) else name
 
 
