@@ -64,7 +64,7 @@ def compare(number: int, results: pd.DataFrame, costs: pd.DataFrame, sheet: Shee
     else:
         table = _below(_paper(number, scores), ours)
     table = table.join(_counted(table, costs, JOINTS[number])).astype({"batch": "Int64"})
-    if number > 1:  # beside what the paper prints for an input, nothing of another one
+    if number > 1:  # nothing of another input stands beside the paper's
         table["gmacs"] = table["gmacs"].where(table["counted_input"] == table["input"])
         table = table.drop(columns="counted_input")
     comparable = table["val_set"] == VAL_SETS[number]

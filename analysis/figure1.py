@@ -99,7 +99,7 @@ def main_figure(results: pd.DataFrame, latencies: pd.DataFrame) -> Figure:
     sizes = [size for table in (runs, *papers.values()) for size in table["input"]]
     markers = _markers(sizes)
     rows, heights = [], []
-    for name in sets:  # what the paper has names for gets the whole width
+    for name in sets:  # the names of the paper's models need the whole width
         own = [f"{name}|{cost}" for cost in (labels if len(sets[name]) else AXES)]
         rows += [[panel] * 3 for panel in own] if name in papers else [own]
         heights += [3.3, 3.3, 2.4][: len(own)] if name in papers else [2.4]

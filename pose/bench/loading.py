@@ -33,7 +33,7 @@ LIMIT = "the decoder takes {share:.0%} of ours; with it alone the ratio would be
 
 
 def measure(settings: Settings) -> list[Row]:
-    keep_freed_memory()  # as whatever takes a device, and its loader's processes
+    keep_freed_memory()  # as select_device does; the loader's processes inherit it
     with tempfile.TemporaryDirectory() as folder:
         samples, name = open_samples(settings, Path(folder))
         count = min(len(samples), 4 if settings.quick else 32)

@@ -40,7 +40,7 @@ def faults_in_one_line(remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ConnectionError, EOFError):  # in the middle of a batch
+    except (ConnectionError, EOFError):  # a worker ended in the middle of a batch
         raise PoseError(f"a DataLoader worker exited; {WORKER_MEMORY}") from None
     except (RuntimeError, MemoryError) as error:
         if (message := _explained(error, str(error), remedy)) is None:
