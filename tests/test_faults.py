@@ -56,7 +56,7 @@ def test_a_damaged_byte_inside_a_checkpoint_is_noticed(tmp_path, capsys):
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
-    assert checkpoint.newest(tmp_path) == min(tmp_path.iterdir())
+    assert checkpoint.whole(tmp_path) == [min(tmp_path.iterdir())]
     assert f"{newest} is unreadable" in capsys.readouterr().err
 
 
@@ -68,7 +68,7 @@ def test_damage_to_a_checkpoints_directory_is_noticed_whatever_it_looks_like(tmp
     entry = whole.index(b"PK\1\2")
     for place in (6, 8, 10, 46):  # version, encryption, compression, name
         newest.write_bytes(whole[: entry + place] + b"\xff" + whole[entry + place + 1 :])
-        assert checkpoint.newest(tmp_path) == oldest
+        assert checkpoint.whole(tmp_path) == [oldest]
 
 
 def test_a_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(data_root, tmp_path):
@@ -87,7 +87,7 @@ def test_a_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(data_root, t
         with pytest.raises(PoseError) as caught:
             trainer.run()
         assert re.fullmatch(r"cannot write \S+: No space left on device; .*", str(caught.value))
-        assert checkpoint.newest(disk / "run") == kept
+        assert checkpoint.whole(disk / "run") == [kept]
         (disk / "ballast").unlink()
         tiny_trainer(data_root, disk / "run").run()
     finally:
@@ -103,7 +103,7 @@ def test_a_quota_ends_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
             checkpoint.save(tmp_path, 2, {"weights": torch.zeros(1000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert torch.load(checkpoint.newest(tmp_path)) == {"epoch": 1}
+    assert torch.load(checkpoint.whole(tmp_path)[0]) == {"epoch": 1}
     assert len(list(tmp_path.iterdir())) == 1
 
 
