@@ -149,13 +149,13 @@ def audit(
     is_ap = metric == "AP"
     tried = variants(experiment.test, is_ap)
     joints = predict(model, samples, experiment, (v.test for v in tried), device, workers)
-    found = {reading: predictions_of(samples, of, {}) for reading, of in joints.items()}
+    found = {reading: predictions_of(samples, of.numpy()) for reading, of in joints.items()}
     scores = {(v.choice, v.value): scorer.metrics(found[_reading(v.test)], v.test) for v in tried}
     own = found[_reading(experiment.test)]
     if is_ap:
         blank = own.keypoints.copy()
         blank[..., 2] = 1
-        alone = predictions_of(samples, torch.from_numpy(blank), {})
+        alone = predictions_of(samples, blank)
         scores["rescoring", "box score alone"] = scorer.metrics(alone, experiment.test)
         scores |= _by_evaluators(own, scorer, experiment.test)
     else:

@@ -90,16 +90,16 @@ def predict(
     except PoseError as caught:
         error = caught
     raise_together(error)
-    whole = gather(own, share, len(samples))
-    return predictions_of(samples, whole, _about(samples, experiment))
+    whole = gather(own, share, len(samples)).numpy()
+    return predictions_of(samples, whole, **_about(samples, experiment))
 
 
-def predictions_of(samples: Samples, keypoints: Tensor, about: dict[str, Any]) -> Predictions:
+def predictions_of(samples: Samples, keypoints: np.ndarray, **about: Any) -> Predictions:
     """The raw predictions that ``keypoints`` (N, K, 3) of all samples are."""
     return Predictions(
         image_ids=samples.image_ids,
         person_ids=samples.person_ids,
-        keypoints=keypoints.numpy(),
+        keypoints=keypoints,
         box_scores=samples.box_scores,
         areas=samples.areas,
         centers=samples.centers,
