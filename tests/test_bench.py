@@ -160,6 +160,22 @@ def test_what_the_bench_of_gpus_has_no_time_for_is_told_by_name():
     assert late["the paper's orders on COCO, chunks of 2"] == "some order's steps were not measured"
 
 
+@pytest.mark.parametrize("model", gpu.MODELS)
+def test_a_chunk_on_a_gpu_is_whole_whatever_the_recipe_of_its_net(model):
+    for images in gpu.CHUNKS:
+        assert gpu.Way("fp16").settings(model, (256, 192), images).train.chunk_size == images
+
+
+def test_a_table_of_the_bench_of_gpus_that_fails_does_not_end_the_others(monkeypatch):
+    def fails(name: str) -> list[Row]:
+        raise EOFError
+
+    parts = {"first": fails, "second": lambda name: [Row(name, "ours", 1, 1, 1, 1, "images/s")]}
+    monkeypatch.setattr(gpu, "_parts", lambda *_: parts)
+    told = {row.name: row for row in gpu.measure(Settings(1, quick=True))}
+    assert told["first"].limit == "EOFError: " and told["second"].median == 1
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_its_bench_says_so(tmp_path):
     (row,) = gpu.measure(Settings())
