@@ -296,6 +296,10 @@ def test_running_out_of_memory_says_which_setting_to_lower(data_root, tmp_path):
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), r"out of memory .*buy more"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), r"out of memory"),
         (
+            RuntimeError("GET was unable to find an engine to execute this computation"),
+            "a convolution, as in a full memory; buy more$",
+        ),
+        (
             RuntimeError("CUDA error: uncorrectable ECC error encountered\nCompile with"),
             r"the GPU's memory is faulty .*ECC error encountered\); start again on another GPU",
         ),
