@@ -34,17 +34,22 @@ def orders_of(sheet: Sheet) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("order")
 
 
-def with_orders(frame: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
-    """The rows whose ``model`` is one of the ablation's, and ``order``, which it is.
-
-    Raises PoseError for a model that the sheet does not have.
-    """
+def require_listed(frame: pd.DataFrame, sheet: Sheet) -> None:
+    """PoseError for a ``model`` that the sheet does not have."""
     for model in frame["model"].unique():
         if model not in sheet:
             raise PoseError(
                 f"results of {model}, which is not in config/models.tsv{nearest(model, sheet)};"
                 " give it a row there, or leave its results out"
             )
+
+
+def with_orders(frame: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
+    """The rows whose ``model`` is one of the ablation's, and ``order``, which it is.
+
+    Raises PoseError for a model that the sheet does not have.
+    """
+    require_listed(frame, sheet)
     orders = frame["model"].map({model: row["order"] for model, row in sheet.items()})
     return frame.assign(order=orders)[orders != ""]
 

@@ -38,18 +38,20 @@ from analysis.effects import EPOCHS, SCORES, epochs_to, resampled_score
 from analysis.intervals import read_resamples
 from analysis.results import load_curves, load_results
 from analysis.statistics import interval
+from analysis.tables import NOT_RUN
+from analysis.verdict import ROUNDING
 
 HOLDS, FAILS, OPEN = "holds", "fails", "no verdict"
 AMOUNT = "holds, by another amount"
-NO_CELL, NOT_RUN = "not in the table", "not run"
-ROUNDING = 0.05  # of the scores that the tables print
+NO_CELL = "not in the table"
 FORMS = {"a": lambda a, b: a, "a - b": lambda a, b: a - b, "a / b": lambda a, b: a / b}
 COUNTED = {"params_m": ("params", 1e6), "gflops": ("gmacs", 1.0)}
 """Column of the paper's tables -> ours, and its unit."""
 
 
-def read_claims(file: Path = reported.FOLDER / "claims.tsv") -> pd.DataFrame:
+def read_claims() -> pd.DataFrame:
     """The claims, a row each, all columns text."""
+    file = reported.FOLDER / "claims.tsv"
     return pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
 
 

@@ -55,21 +55,25 @@ from analysis.statistics import (
     resampled,
 )
 from pose.datasets import dataset_of
+from pose.datasets.coco_format import Truth
 from pose.evaluation import pckh
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import read_predictions, read_results, to_records
 
 
+def read_records(path: Path, truth: Truth, choices: Sequence[Any]) -> list[dict[str, Any]]:
+    """COCO results; ``choices`` make them of raw predictions, as in pose.evaluate."""
+    if path.suffix != ".npz":
+        return read_results(path, truth.image_ids, truth.keypoints)
+    return to_records(read_predictions(path, truth), truth.keypoints, *choices)
+
+
 def read_sample(path: Path, metric: str, truth: Any, choices: Sequence[Any]) -> Sample:
-    """What one file achieved; ``choices`` make results of raw predictions, as in pose.evaluate."""
-    raw = path.suffix == ".npz"
-    if metric == "AP" and raw:
-        records = to_records(read_predictions(path, truth), truth.keypoints, *choices)
-        return Matches.of(records, truth)
+    """What one file achieved; ``choices`` are those of :func:`read_records`."""
     if metric == "AP":
-        return Matches.of(read_results(path, truth.image_ids, truth.keypoints), truth)
+        return Matches.of(read_records(path, truth, choices), truth)
     persons = len(truth.joints)
-    if not raw:
+    if path.suffix != ".npz":
         return Hits.of(pckh.read_predictions(path, persons), truth)
     predictions = Predictions.load(path)
     joints = pckh.from_rows(predictions.keypoints[..., :2], predictions.person_ids, persons)

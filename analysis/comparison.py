@@ -10,22 +10,18 @@ deviation and number over seeds, with the difference where the two may be compar
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from analysis.options import PLACES
+from analysis.options import add_presentation
 from pose.config.datasets import DATASETS
-from pose.config.model_sheet import FILE, Sheet, ablation, read_sheet, reconstructions, switches
+from pose.config.model_sheet import Sheet, ablation, read_sheet, reconstructions, switches
 from pose.support import cli
-from pose.support.errors import PoseError, command, nearest
+from pose.support.errors import PoseError, command
 
 
 def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("analysis.comparison", __doc__)
     parser.add_argument("number", type=int, choices=range(1, 5), help="of the paper's table")
-    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    add_presentation(parser)
     return parser
 
 
@@ -34,6 +30,7 @@ cli.answer_early(__name__, command_line)
 import pandas as pd
 
 from analysis import comparison_text, reported, tables
+from analysis.ablation import require_listed
 from analysis.code_mix import mixed_code
 from analysis.results import PCKH, at_input, load_costs, load_results
 from analysis.verdict import verdict
@@ -57,12 +54,7 @@ def compare(number: int, results: pd.DataFrame, costs: pd.DataFrame, sheet: Shee
     ``config/models.tsv``. Raises PoseError for a model that it does not have, and for two results
     of the same seed in one row.
     """
-    for model in results["model"].unique():
-        if model not in sheet:
-            raise PoseError(
-                f"results of {model}, which is not in config/models.tsv{nearest(model, sheet)};"
-                " give it a row there, or leave its results out"
-            )
+    require_listed(results, sheet)
     runs = runs_of(number, results)
     scores = scores_of(number, runs)
     ours = _measured(runs, scores)
@@ -72,7 +64,7 @@ def compare(number: int, results: pd.DataFrame, costs: pd.DataFrame, sheet: Shee
     else:
         table = _below(_paper(number, scores), ours)
     table = table.join(_counted(table, costs, JOINTS[number])).astype({"batch": "Int64"})
-    if number > 1:  # beside what the paper prints for an input, nothing of another one
+    if number > 1:  # nothing of another input stands beside the paper's
         table["gmacs"] = table["gmacs"].where(table["counted_input"] == table["input"])
         table = table.drop(columns="counted_input")
     comparable = table["val_set"] == VAL_SETS[number]
@@ -178,13 +170,9 @@ def _counted(table: pd.DataFrame, costs: pd.DataFrame, joints: int) -> pd.DataFr
     return counted.rename(columns={"gmacs_fvcore": "gmacs", "input": "counted_input"})
 
 
-def decisive_boxes(row: dict, score: str) -> str:
-    """The detector's boxes where a row has a score in them, else the annotated ones."""
-    return "det" if pd.notna(row.get(f"{score} det mean")) else "gt"
-
-
 def _verdict(row: dict, score: str, comparable: bool) -> str:
-    name = f"{score} {decisive_boxes(row, score)}"
+    """By the detector's boxes where a row has a score in them, else by the annotated ones."""
+    name = f"{score} {'det' if pd.notna(row.get(f'{score} det mean')) else 'gt'}"
     ends = (row.get(f"{name} {end}") for end in ENDS)
     return verdict(row.get(f"{score} paper"), row.get(f"{name} mean"), comparable, *ends)
 

@@ -7,7 +7,6 @@ AP that each costs. Results are files in COCO's format (.json) or raw prediction
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,11 +38,11 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from analysis import style, tables
+from analysis.compare import read_records
 from analysis.error_kinds import KINDS, STEPS, Analysis, count
 from analysis.results import run_of
 from pose.datasets import dataset_of
 from pose.datasets.coco_format import Truth
-from pose.evaluation.results import read_predictions, read_results, to_records
 
 MEANING = {
     "miss": "joints near to nothing",
@@ -177,13 +176,6 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     return [str(p) if short.count(n) > 1 else n for p, n in zip(paths, short, strict=True)]
 
 
-def _read(path: Path, truth: Truth, args: argparse.Namespace) -> list[dict[str, Any]]:
-    if path.suffix != ".npz":
-        return read_results(path, truth.image_ids, truth.keypoints)
-    choices = args.rescore_threshold, args.oks_nms, args.soft_oks_nms
-    return to_records(read_predictions(path, truth), truth.keypoints, *choices)
-
-
 @command
 def main(arguments: list[str] | None = None) -> None:
     args = command_line().parse_args(arguments)
@@ -194,7 +186,8 @@ def main(arguments: list[str] | None = None) -> None:
     if twice := [path for path in args.results if args.results.count(path) > 1]:
         raise PoseError(f"--results: {twice[0]} is named twice; name each file once")
     truth = dataset.read_truth(args.annotations)
-    found = {str(path): analyse(_read(path, truth, args), truth) for path in args.results}
+    choices = args.rescore_threshold, args.oks_nms, args.soft_oks_nms
+    found = {str(path): analyse(read_records(path, truth, choices), truth) for path in args.results}
     named = dict(zip(names_of(args.results), found.values(), strict=True))
     table = errors_table(named)
     if args.output_dir:

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
-from pathlib import Path
 
-from analysis.options import PLACES
-from pose.config.model_sheet import FILE
+from analysis.options import add_presentation
 from pose.support import cli
 from pose.support.errors import command
 
@@ -22,9 +20,7 @@ from pose.support.errors import command
 def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("analysis.figure1", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    add_presentation(parser)
     return parser
 
 
@@ -103,7 +99,7 @@ def main_figure(results: pd.DataFrame, latencies: pd.DataFrame) -> Figure:
     sizes = [size for table in (runs, *papers.values()) for size in table["input"]]
     markers = _markers(sizes)
     rows, heights = [], []
-    for name in sets:  # what the paper has names for gets the whole width
+    for name in sets:  # the names of the paper's models need the whole width
         own = [f"{name}|{cost}" for cost in (labels if len(sets[name]) else AXES)]
         rows += [[panel] * 3 for panel in own] if name in papers else [own]
         heights += [3.3, 3.3, 2.4][: len(own)] if name in papers else [2.4]

@@ -6,10 +6,8 @@ and the band reaches from the lowest to the highest. Orders of the same rate sha
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from analysis.options import PLACES
-from pose.config.model_sheet import FILE, Sheet, read_sheet
+from analysis.options import add_presentation
+from pose.config.model_sheet import Sheet, read_sheet
 from pose.support import cli
 from pose.support.errors import PoseError, command
 
@@ -17,9 +15,7 @@ from pose.support.errors import PoseError, command
 def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("analysis.figure8", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    add_presentation(parser)
     return parser
 
 
@@ -72,19 +68,7 @@ def convergence_figure(logs: pd.DataFrame, sheet: Sheet) -> Figure:
     top.set_ylim(bottom=0)
     style.name_points(top, ends[::-1], 0.045, offset=18)
     rates = shared({order: epochs["lr"].median() for order, epochs in runs.items()})
-    ends = []
-    for together, rate in rates.items():
-        look = styles[together[0]] if len(together) == 1 else SHARED
-        name = (
-            "all"
-            if len(together) == len(runs) > 1
-            else ", ".join(sorted(together, key=list(orders.index).index))
-        )
-        (line,) = bottom.plot(rate, label=name, drawstyle="steps-mid", **style.seen(rate, look))
-        ends.append((*line.get_xydata()[-1], name, look["color"]))
-    bottom.set_yscale("log")
-    bottom.margins(y=0.15)
-    style.name_points(bottom, ends[::-1], 0.09, offset=18)
+    _draw_rates(bottom, rates, styles, list(orders.index))
     for axes in (top, bottom):
         _epoch_axis(axes, logs["epoch"].min(), logs["epoch"].max())
     top.set_ylabel(f"val {score} (%)")
@@ -92,11 +76,7 @@ def convergence_figure(logs: pd.DataFrame, sheet: Sheet) -> Figure:
     of_seeds = f"; {seeds} seeds: median and range" if seeds > 1 else ""
     names = ", ".join(sorted(logs["name"].unique()))
     top.set_title(f"Convergence of the orders: {names} ({largest.strip()}{of_seeds})")
-    bottom.set_ylabel("learning rate")
     bottom.set_xlabel("epoch (negative: warm-up)")
-    bottom.set_title(
-        "Learning rate" + (" (grey: of several orders)" if len(rates) < len(runs) else "")
-    )
     handles = [
         Line2D([], [], label=f"{order}: {parts(orders.loc[order])}", **styles[order])
         for order in by_backbone_and_neck(orders)
@@ -126,6 +106,26 @@ def shared(rates: dict[str, pd.Series]) -> dict[tuple[str, ...], pd.Series]:
         else:
             groups.append(([order], rate))
     return {tuple(orders): rate for orders, rate in groups}
+
+
+def _draw_rates(
+    axes: Axes, rates: dict[tuple[str, ...], pd.Series], styles: dict[str, dict], orders: list[str]
+) -> None:
+    """A line for each of the ``rates``, of one or of several of the ``orders`` that are shown."""
+    ends = []
+    for together, rate in rates.items():
+        look = styles[together[0]] if len(together) == 1 else SHARED
+        is_all = len(together) == len(orders) > 1
+        name = "all" if is_all else ", ".join(sorted(together, key=orders.index))
+        (line,) = axes.plot(rate, label=name, drawstyle="steps-mid", **style.seen(rate, look))
+        ends.append((*line.get_xydata()[-1], name, look["color"]))
+    axes.set_yscale("log")
+    axes.margins(y=0.15)
+    style.name_points(axes, ends[::-1], 0.09, offset=18)
+    axes.set_ylabel("learning rate")
+    axes.set_title(
+        "Learning rate" + (" (grey: of several orders)" if len(rates) < len(orders) else "")
+    )
 
 
 def _epoch_axis(axes: Axes, first: int, last: int) -> None:

@@ -302,14 +302,8 @@ def main(arguments: list[str] | None = None) -> None:
             ("audit", "Audit of the protocol", AUDIT, audits, audit_table(audits)),
         ):
             tables.write_table(shown, options.output_dir, name, title, note)
-            kept = table.drop(
-                columns=[
-                    c
-                    for c in table
-                    if c in WHERE or any(isinstance(value, dict) for value in table[c])
-                ]
-            )
-            tables.write_csv(kept, options.output_dir / f"{name}.csv")
+            kept = [c for c in table if c not in WHERE and not table[c].map(type).eq(dict).any()]
+            tables.write_csv(table[kept], options.output_dir / f"{name}.csv")
     print(found.to_markdown(index=False) if len(found) else "nothing asks for a look")
 
 

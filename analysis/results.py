@@ -48,17 +48,8 @@ COST = {
     **{"epochs": COUNT, "train_hours": NUMBER, "device": TEXT},
 }
 ORIGIN = (
-    *(
-        "source",
-        "checkpoint",
-        "submission",
-        "commit",
-        "identity",
-        "data",
-        "code_train",
-        "code_infer",
-    ),
-    *("code_evaluate", "kept_code", "evaluator", "versions", "folder"),
+    *("source", "checkpoint", "submission", "commit", "identity", "data", "code_train"),
+    *("code_infer", "code_evaluate", "kept_code", "evaluator", "versions", "folder"),
 )
 PLACE = ("name", "run", "folder")
 RUN = ("model", "dataset", "input", "protocol", "seed", "checkpoint", "identity")
@@ -71,9 +62,8 @@ MARKS = ("metrics_*.json", WEIGHTS, CURVE, "submission/*")
 
 def columns(sheet: Sheet) -> dict[str, str]:
     """Column of :func:`load_results` -> its dtype. The switches are those of ``sheet``."""
-    of_the_sheet = switches(next(iter(sheet.values())))
     return {
-        **dict.fromkeys(("name", "run", "model", "label", "order", *of_the_sheet), TEXT),
+        **dict.fromkeys(("name", "run", "model", "label", "order", *_switches(sheet)), TEXT),
         **dict.fromkeys(("dataset", "split", "val_set"), TEXT),
         **{"val_share": NUMBER, "images": COUNT, "persons": COUNT},
         **dict.fromkeys(("input", "boxes", "protocol", "recipe", "numerics"), TEXT),
@@ -118,7 +108,7 @@ def load_reported(models: Path = FILE) -> pd.DataFrame:
         }
         for row in table.to_dict("records"):
             of_the_paper = {"label": row["method"]} if number > 1 else {}
-            if "params_m" in row and row["params_m"] == row["params_m"]:
+            if pd.notna(row.get("params_m")):
                 of_the_paper["params"] = round(1e6 * row["params_m"])
             scores = {key: row[key] for key in SCORES if key in row}
             named = {key: row[key] for key in ("model", "input")}
@@ -158,7 +148,7 @@ def load_persons(*places: Path | str, models: Path = FILE) -> pd.DataFrame:
 
 
 def keypoint_column(name: str, sheet: Sheet) -> str:
-    """A keypoint's column in :func:`load_persons`; "head" is a switch, and its keypoint apart."""
+    """A keypoint's column in :func:`load_persons`: its name, unless a switch is called so."""
     return f"{name}_keypoint" if name in _switches(sheet) else name
 
 

@@ -141,19 +141,19 @@ def draws(units: int, resamples: int, seed: int = SEED) -> Iterator[np.ndarray]:
         yield np.bincount(rng.integers(0, units, units), minlength=units)
 
 
-def resampled(samples: Sequence[Sample], resamples: int, seed: int = SEED) -> list[np.ndarray]:
+def resampled(samples: Sequence[Sample], resamples: int) -> list[np.ndarray]:
     """For each sample its scores (resamples, metrics); those of as many units share the draws."""
 
     def of_one(sample: Sample) -> np.ndarray:
-        return np.array([sample.scores(w) for w in draws(sample.units, resamples, seed)])
+        return np.array([sample.scores(w) for w in draws(sample.units, resamples)])
 
     with ThreadPoolExecutor() as pool:  # numpy works without Python's lock
         return list(pool.map(of_one, samples))
 
 
-def interval(scores: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """The percentiles between which ``level`` of the resampled scores lie; NaN are left out."""
-    low, high = np.nanpercentile(scores, [50 * (1 - level), 50 * (1 + level)])
+def interval(scores: np.ndarray) -> tuple[float, float]:
+    """The percentiles between which 95 % of the resampled scores lie; NaN are left out."""
+    low, high = np.nanpercentile(scores, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(low), float(high)
 
 

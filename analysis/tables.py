@@ -23,15 +23,6 @@ LATEX = {
 }
 
 
-def mean_and_spread(scores: pd.Series) -> str:
-    """A score over seeds: ``"57.5"``, ``"57.5 ± 0.4"`` or ``NOT_RUN``."""
-    known = scores.dropna()
-    if known.empty:
-        return NOT_RUN
-    spread = f" ± {known.std():.1f}" if len(known) > 1 else ""
-    return f"{known.mean():.1f}{spread}"
-
-
 def write_table(
     table: pd.DataFrame,
     folder: Path,

@@ -7,10 +7,8 @@ what else it did; they belong to the report and to no result.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from analysis.options import PLACES
-from pose.config.model_sheet import FILE, Sheet, read_sheet
+from analysis.options import add_presentation
+from pose.config.model_sheet import Sheet, read_sheet
 from pose.support import cli
 from pose.support.errors import PoseError, command
 
@@ -18,9 +16,7 @@ from pose.support.errors import PoseError, command
 def command_line() -> cli.Parser:
     """The options."""
     parser = cli.parser("analysis.training", __doc__)
-    parser.add_argument("places", type=Path, nargs="+", help=PLACES)
-    parser.add_argument("--models", type=Path, default=FILE, help="default: config/models.tsv")
-    parser.add_argument("--output-dir", type=cli.output_folder, required=True)
+    add_presentation(parser)
     return parser
 
 
@@ -32,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis import style
-from analysis.ablation import line_styles, orders_of
+from analysis.ablation import MARKERS, line_styles, orders_of
 from analysis.results import load_curves
 
 PANELS = {
@@ -41,7 +37,6 @@ PANELS = {
     "data_wait_share": "share of the time\nspent waiting for data",
 }
 OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito's colours
-MARKERS = (None, "o", "s", "^", "D")
 
 
 def training_figure(curves: pd.DataFrame, sheet: Sheet) -> Figure:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.tables import NOT_RUN
+
 REPRODUCED, DIFFERS = "reproduced", "differs"
-NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
+NOT_COMPARABLE = "not comparable"
 USUAL_SPREAD = 0.2
 """Points between two trainings of one setting, in percent."""
 ROUNDING = 0.05

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 
 from pose.support import cli
 from pose.support.device import arithmetic, device_name, select_device
-from pose.support.errors import PoseError, command
+from pose.support.errors import command
 from pose.support.files import write_file
 from pose.support.progress import progress_bar
 
@@ -44,12 +44,13 @@ from pose.data.loader import testing_loader
 from pose.data.samples import Samples, open_split
 from pose.datasets import dataset_of
 from pose.evaluation.coco import FAST, evaluate
-from pose.evaluation.decode import Method, decode
-from pose.evaluation.flip_test import flip_average
+from pose.evaluation.decode import Method
+from pose.evaluation.flip_test import average
 from pose.evaluation.options import Evaluator
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import to_records
 from pose.evaluation.score import SCORERS, APScorer
+from pose.infer import found_joints, predictions_of
 from pose.models import create_model
 from pose.targets.heatmap import normalise
 from pose.training.faults import faults_in_one_line
@@ -115,29 +116,14 @@ def predict(
         for batch in testing_loader(dataset, batch_size, workers, device):
             images = normalise(batch["image"].to(device, non_blocking=True), experiment.image)
             index = batch["index"].numpy()
-            boxes = [
-                torch.from_numpy(array[index]).to(device)
-                for array in (samples.centers, samples.scales)
-            ]
             mirrored, straight = model(images.flip(-1)), model(images)
             for reading, test in tests.items():
                 maps = straight
                 if test.flip:
-                    outputs = iter((mirrored, straight))  # in the order in which they are asked for
-                    keypoints = samples.keypoints
-                    maps = flip_average(
-                        lambda _, o=outputs: next(o), images, keypoints, test.flip_shift
-                    )
-                joints, scores = decode(
-                    maps / target.peak,
-                    *(*boxes, test.decode, target.sigma, test.soft_argmax_beta, target.offset),
-                )
-                parts[reading].append(torch.cat([joints, scores[..., None]], dim=-1).cpu())
-                if not parts[reading][-1].isfinite().all():
-                    raise PoseError(
-                        "the model gives values that are not finite numbers: its weights are"
-                        " damaged or of another model; train or fetch them again"
-                    )
+                    flip_index = samples.keypoints.flip_index
+                    maps = average(straight, mirrored, flip_index, test.flip_shift)
+                found = found_joints(maps / target.peak, samples, index, test, target)
+                parts[reading].append(found)
             advance(len(index))
     return {reading: torch.cat(part) for reading, part in parts.items()}
 
@@ -163,13 +149,13 @@ def audit(
     is_ap = metric == "AP"
     tried = variants(experiment.test, is_ap)
     joints = predict(model, samples, experiment, (v.test for v in tried), device, workers)
-    found = {reading: _predictions(samples, of) for reading, of in joints.items()}
+    found = {reading: predictions_of(samples, of.numpy()) for reading, of in joints.items()}
     scores = {(v.choice, v.value): scorer.metrics(found[_reading(v.test)], v.test) for v in tried}
     own = found[_reading(experiment.test)]
     if is_ap:
         blank = own.keypoints.copy()
         blank[..., 2] = 1
-        alone = _predictions(samples, torch.from_numpy(blank))
+        alone = predictions_of(samples, blank)
         scores["rescoring", "box score alone"] = scorer.metrics(alone, experiment.test)
         scores |= _by_evaluators(own, scorer, experiment.test)
     else:
@@ -185,18 +171,6 @@ def audit(
                 "score": row[name],
                 "difference": row[name] - scores[PROTOCOL, ""][name],
             }
-
-
-def _predictions(samples: Samples, keypoints: Tensor) -> Predictions:
-    return Predictions(
-        image_ids=samples.image_ids,
-        person_ids=samples.person_ids,
-        keypoints=keypoints.numpy(),
-        box_scores=samples.box_scores,
-        areas=samples.areas,
-        centers=samples.centers,
-        scales=samples.scales,
-    )
 
 
 def _by_evaluators(

@@ -144,7 +144,7 @@ def params_of(module: nn.Module) -> int:
 
 def _count(model: nn.Module, images: Tensor) -> tuple[int, Any, Any, Any]:
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of torch.jit's deprecation, at import already
+        warnings.simplefilter("ignore")  # its import warns that torch.jit is deprecated
         from fvcore.nn import FlopCountAnalysis
 
         counts = FlopCountAnalysis(model, images)
@@ -244,7 +244,7 @@ def latency(case: Case, device: torch.device) -> dict[str, Any]:
     for _ in range(PASSES):
         started = time.perf_counter()
         with torch.inference_mode():
-            model(images).cpu()  # by when a GPU has finished
+            model(images).cpu()  # waits until a GPU has finished
         seconds.append(time.perf_counter() - started)
     return {
         **vars(case),

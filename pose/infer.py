@@ -39,11 +39,12 @@ def command_line() -> cli.Parser:
 
 cli.answer_early(__name__, command_line)
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from pose.config import Experiment, read_experiment
+from pose.config import Experiment, Target, Testing, read_experiment
 from pose.data.dataset import PoseDataset
 from pose.data.loader import testing_loader
 from pose.data.samples import Samples, open_split
@@ -89,15 +90,21 @@ def predict(
     except PoseError as caught:
         error = caught
     raise_together(error)
+    whole = gather(own, share, len(samples)).numpy()
+    return predictions_of(samples, whole, **_about(samples, experiment))
+
+
+def predictions_of(samples: Samples, keypoints: np.ndarray, **about: Any) -> Predictions:
+    """The raw predictions that ``keypoints`` (N, K, 3) of all samples are."""
     return Predictions(
         image_ids=samples.image_ids,
         person_ids=samples.person_ids,
-        keypoints=gather(own, share, len(samples)).numpy(),
+        keypoints=keypoints,
         box_scores=samples.box_scores,
         areas=samples.areas,
         centers=samples.centers,
         scales=samples.scales,
-        about=_about(samples, experiment),
+        about=about,
     )
 
 
@@ -140,22 +147,32 @@ def predict_batches(
         for batch in loader:
             heatmaps = _heatmaps(model, batch["image"], samples.keypoints, experiment, device)
             index = batch["index"].numpy()  # numpy would take a tensor of one element for a scalar
-            boxes = [
-                torch.from_numpy(array[index]).to(device)
-                for array in (samples.centers, samples.scales)
-            ]
-            test, target = experiment.test, experiment.target
-            coords, scores = decode(
-                heatmaps, *boxes, test.decode, target.sigma, test.soft_argmax_beta, target.offset
-            )
-            parts.append(torch.cat([coords, scores[..., None]], dim=-1).cpu())
-            if not parts[-1].isfinite().all():
-                raise PoseError(
-                    "the model gives values that are not finite numbers: its weights are damaged or"
-                    " of another model; train or fetch them again"
-                )
+            parts.append(found_joints(heatmaps, samples, index, experiment.test, experiment.target))
             advance(len(index))
     return torch.cat(parts)
+
+
+def found_joints(
+    heatmaps: Tensor, samples: Samples, index: np.ndarray, test: Testing, target: Target
+) -> Tensor:
+    """Joints and scores (B, K, 3), on the CPU, in the maps of the samples ``index`` (B,).
+
+    PoseError for values that are not finite.
+    """
+    boxes = [
+        torch.from_numpy(array[index]).to(heatmaps.device)
+        for array in (samples.centers, samples.scales)
+    ]
+    joints, scores = decode(
+        heatmaps, *boxes, test.decode, target.sigma, test.soft_argmax_beta, target.offset
+    )
+    found = torch.cat([joints, scores[..., None]], dim=-1).cpu()
+    if not found.isfinite().all():
+        raise PoseError(
+            "the model gives values that are not finite numbers: its weights are damaged or"
+            " of another model; train or fetch them again"
+        )
+    return found
 
 
 def _heatmaps(

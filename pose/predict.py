@@ -270,7 +270,8 @@ def predict_photos(
 def main(argv: list[str] | None = None) -> None:
     args = command_line().parse_args(argv)
 
-    if twice := {path.stem for path in args.images if _stems(args.images).count(path.stem) > 1}:
+    stems = [path.stem for path in args.images]
+    if twice := {stem for stem in stems if stems.count(stem) > 1}:
         raise PoseError(f"several images are called {min(twice)!r}: predict them apart")
     drawings = {path.name: args.output_dir / f"{path.stem}_pose.jpg" for path in args.images}
     predictions = args.output_dir / "predictions.json"
@@ -304,10 +305,6 @@ def main(argv: list[str] | None = None) -> None:
     lines = "[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n"
     write_file(predictions, lines)
     print(f"{len(results)} people on {len(sizes)} images: {predictions}")
-
-
-def _stems(paths: Sequence[Path]) -> list[str]:
-    return [path.stem for path in paths]
 
 
 if __name__ == "__main__":

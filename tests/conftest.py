@@ -20,6 +20,14 @@ def denormal_numbers():
         sys.modules["torch"].set_flush_denormal(False)
 
 
+@pytest.fixture
+def seed() -> None:
+    """Weights and inputs that are the same in each run."""
+    import torch
+
+    torch.manual_seed(0)
+
+
 def _folder(variable: str, default: str) -> Path | None:
     folder = Path(os.environ.get(variable, ROOT.parent / default))
     return folder if folder.is_dir() else None

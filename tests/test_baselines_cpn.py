@@ -10,10 +10,7 @@ from pose.models import create_model
 from pose.support.errors import PoseError
 from pose.weights import initialise, load_published, to_published
 
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seed")
 
 
 def test_every_output_is_the_reference_s(reference):

@@ -12,10 +12,7 @@ from pose.support.errors import PoseError
 # million parameters and GFLOPs at 256x192 (MEMe's Tables 2 and 3)
 REPORTED = {72: (3.4, 1.0), 88: (5.3, 1.4), 102: (5.8, 1.8)}
 
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seed")
 
 
 @pytest.mark.parametrize("depth", REPORTED)

@@ -14,10 +14,7 @@ from pose.weights import initialise, load_published, to_published
 
 HEADS = {f"training_heads.{n}.{t}" for n in ("skeleton", "detection1") for t in ("weight", "bias")}
 
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seed")
 
 
 def test_maps_are_the_released_graph_s_at_both_resolutions(reference):

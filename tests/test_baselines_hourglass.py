@@ -12,10 +12,7 @@ from pose.weights import load_published
 
 FIXTURES = {"hourglass-2": "hourglass_2", "hourglass-8": "hourglass_8"}
 
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seed")
 
 
 def test_training_gives_the_heatmaps_of_every_stack_and_evaluation_the_last():

@@ -12,10 +12,7 @@ from pose.weights import load_published, to_published
 
 WIDTHS = (40, 80, 160)
 
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seed")
 
 
 @pytest.fixture

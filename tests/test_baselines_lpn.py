@@ -8,10 +8,7 @@ from pose.models import create_model
 from pose.models.lpn import GlobalContext
 from pose.support.errors import PoseError
 
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seed")
 
 
 def test_global_context_adds_one_attended_vector_to_every_pixel():

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pose.bench import __main__ as bench
 from pose.bench import ap, decoding, gpu, inference, loading, training, workflow
@@ -160,6 +161,34 @@ def test_what_the_bench_of_gpus_has_no_time_for_is_told_by_name():
     assert late["the paper's orders on COCO, chunks of 2"] == "some order's steps were not measured"
 
 
+@pytest.mark.parametrize("model", gpu.MODELS)
+def test_a_chunk_on_a_gpu_is_whole_whatever_the_recipe_of_its_net(model):
+    for images in gpu.CHUNKS:
+        assert gpu.Way("fp16").settings(model, (256, 192), images).train.chunk_size == images
+
+
+def test_a_table_of_the_bench_of_gpus_that_fails_does_not_end_the_others(monkeypatch):
+    def fails(name: str) -> list[Row]:
+        raise EOFError
+
+    parts = {"first": fails, "second": lambda name: [Row(name, "ours", 1, 1, 1, 1, "images/s")]}
+    monkeypatch.setattr(gpu, "_parts", lambda *_: parts)
+    told = {row.name: row for row in gpu.measure(Settings(1, quick=True))}
+    assert told["first"].limit == "EOFError: " and told["second"].median == 1
+
+
+def test_our_inference_on_a_gpu_is_without_batch_norms_as_that_of_pose_infer(monkeypatch):
+    seen = {}
+
+    def look(net: nn.Module, crops: torch.Tensor, keypoints: object, tf32: bool) -> None:
+        seen[tf32] = any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules())
+
+    monkeypatch.setattr(gpu, "_flip", look)
+    bench = gpu.Bench(torch.device("cpu"), (64, 64), Settings(1, quick=True))
+    bench.inference("flip", "eeffpose-p0-order1", 1)
+    assert seen == {True: True, False: False}
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_its_bench_says_so(tmp_path):
     (row,) = gpu.measure(Settings())
@@ -170,6 +199,12 @@ def test_an_unknown_benchmark_is_named(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["bench", "trainin"])
     with pytest.raises(SystemExit, match=r"unknown benchmark 'trainin'.*'training'"):
         bench.main()
+
+
+def test_a_baseline_that_hangs_does_not_hold_up_the_bench():
+    with as_it_comes(time.sleep, 60):
+        began = time.monotonic()
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from recording import imitate_a_gpu
 from test_faults import Infinite
 from test_training import assert_equal_runs, interrupt_after
 from torch import nn
@@ -248,6 +249,27 @@ def test_a_cpu_that_cannot_record_steps_takes_them_one_by_one():
         take = stepper(without_dropout(), 0.01, cuda_graph=recorded)
         losses.append([take(batch(4), step)[0].item() for step in range(2)])
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("chosen", [{}, {"precision": "fp16"}, CHUNKS])
+def test_a_recorded_step_is_the_eager_one_with_its_draws_and_statistics(monkeypatch, chosen):
+    imitate_a_gpu(monkeypatch)
+    told = []
+    for recorded in (False, True):
+        torch.manual_seed(0)
+        net = TinyNet().train()
+        take = stepper(net, 0.01, **chosen, cuda_graph=recorded)
+        whole = batch(take.experiment.train.batch_size)
+        told.append([value.clone() for step in range(3) for value in take(whole, step)])
+        told[-1] += [*net.state_dict().values(), *(p.grad for p in net.parameters())]
+        assert (take.recorded is not None) == recorded
+    assert all(map(torch.equal, *told)) and len(set(map(float, told[0][:6:2]))) == 3
+
+
+def test_pages_may_be_locked_by_the_loader_s_thread_while_a_step_is_recorded(monkeypatch):
+    modes = imitate_a_gpu(monkeypatch)
+    stepper(without_dropout(), cuda_graph=True)(batch(4), 0)
+    assert modes == ["thread_local"]  # "global" forbids it to all threads, and fails
 
 
 def test_a_chunk_is_recorded_unless_processes_share_statistics_in_its_midst():

@@ -13,6 +13,7 @@ from pose.evaluation.coco import FAST, METRICS, evaluate
 from pose.evaluation.oks import oks_nms
 from pose.evaluation.predictions import Predictions
 from pose.evaluation.results import read_results, rescore, to_records, to_results
+from pose.infer import predictions_of
 from pose.support.errors import PoseError
 
 EVALUATORS = {"pycocotools": "pycocotools", "xtcocotools": "xtcocotools", "fast": FAST}
@@ -58,15 +59,8 @@ def test_published_numbers_are_reproduced(distorted, four_images, evaluator, pho
 def perfect(test_data):
     """The annotated persons of the val images as if predicted."""
     samples = open_split("coco", test_data / "coco_mini", "val", (256, 192))
-    return Predictions(
-        image_ids=samples.image_ids,
-        person_ids=samples.person_ids,
-        keypoints=np.concatenate([samples.joints, samples.visible[..., None]], axis=-1),
-        box_scores=samples.box_scores,
-        areas=samples.areas,
-        centers=samples.centers,
-        scales=samples.scales,
-    )
+    keypoints = np.concatenate([samples.joints, samples.visible[..., None]], axis=-1)
+    return predictions_of(samples, keypoints)
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,7 @@ def files(request, data_root, tmp_path) -> SimpleNamespace:
     from training_runs import small_experiment
 
     from pose.data.samples import open_split
-    from pose.evaluation.predictions import Predictions
+    from pose.infer import predictions_of
     from pose.models import create_model
     from pose.weights.file import write
 
@@ -113,15 +113,8 @@ def files(request, data_root, tmp_path) -> SimpleNamespace:
     samples = open_split("synthetic", data_root, "val", experiment.input_size)
     predictions = log.with_name("predictions_gt.npz")
     scores = samples.visible[..., None] + 0.5
-    Predictions(
-        image_ids=samples.image_ids,
-        person_ids=samples.person_ids,
-        keypoints=np.concatenate([samples.joints, scores], axis=2),
-        box_scores=samples.box_scores,
-        areas=samples.areas,
-        centers=samples.centers,
-        scales=samples.scales,
-    ).save(predictions)
+    keypoints = np.concatenate([samples.joints, scores], axis=2)
+    predictions_of(samples, keypoints).save(predictions)
     scored = {"rescore_threshold": 0.2, "oks_nms": 0.99, "oks_nms_kind": "hard"}
     run = write_run(tmp_path / "results", training=False, **scored)
     shutil.copy(predictions, run)

@@ -5,13 +5,12 @@ import os
 import resource
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import repeat
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import requests
+from web_server import Quiet, serving
 
 from pose.support import download as module
 from pose.support import transfer
@@ -56,7 +55,7 @@ class Server:
 def server(monkeypatch):
     server = Server()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self):
             status, headers, body = server.answers[0]
             del server.answers[: len(server.answers) - 1 and 1]
@@ -71,16 +70,10 @@ def server(monkeypatch):
             except ConnectionError:  # the client has had enough
                 pass
 
-        def log_message(self, *args):
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.url = f"http://127.0.0.1:{http.server_port}/file"
-    Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setattr(module, "PAUSE", 0.001)
-    yield server
-    http.shutdown()
-    http.server_close()
+    with serving(Handler) as address:
+        server.url = f"{address}/file"
+        yield server
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from analysis.effects import EPOCHS, effects_table, epochs_to, seeds_interval
 from analysis.factorial import contrasts
 from analysis.intervals import read_resamples
 from pose.config.model_sheet import read_sheet
-from pose.evaluation.predictions import Predictions
+from pose.infer import predictions_of
 from pose.support.errors import PoseError
 
 SHEET = read_sheet()
@@ -212,17 +212,9 @@ def folder(tmp_path, data_root):
     for model, noise in (("eeffpose-p0-order1", 4), ("eeffpose-p0-order2", 0.1)):
         run = write_run(tmp_path / "results", model)
         joints = samples.joints + rng.normal(0, noise, samples.joints.shape)
-        about = {"input": "64x48"}
-        Predictions(
-            image_ids=samples.image_ids,
-            person_ids=samples.person_ids,
-            keypoints=np.concatenate([joints, np.ones((*joints.shape[:2], 1))], axis=2),
-            box_scores=samples.box_scores,
-            areas=samples.areas,
-            centers=samples.centers,
-            scales=samples.scales,
-            about=about,
-        ).save(run / "predictions_gt.npz")
+        keypoints = np.concatenate([joints, np.ones((*joints.shape[:2], 1))], axis=2)
+        predictions = predictions_of(samples, keypoints, input="64x48")
+        predictions.save(run / "predictions_gt.npz")
         labels = {"model": model, "seed": 0, "boxes": "gt", "dataset": "synthetic"}
         labels["protocol"] = "controlled"
         words = {"predictions": run / "predictions_gt.npz", "annotations": truth}

@@ -8,10 +8,11 @@ import sys
 
 import pytest
 import torch
+from recording import imitate_a_gpu
 from training_runs import CPU, ROOT
 
 from pose.gpu_check import CHECKS, __main__, nets, numerics, run
-from pose.gpu_check.findings import Findings
+from pose.gpu_check.findings import Findings, Setup
 
 
 def test_a_figure_beyond_its_limit_is_a_failure_and_one_within_is_none():
@@ -86,6 +87,19 @@ def test_without_a_gpu_one_line_says_so_and_nothing_is_checked(tmp_path, capsys)
 def test_an_unknown_check_is_named(capsys):
     with pytest.raises(SystemExit, match=r"unknown check 'party' \(did you mean 'parity'\?\)"):
         __main__.main(["party"])
+
+
+@pytest.mark.slow
+def test_recorded_steps_are_judged_where_nothing_compiles_them(monkeypatch):
+    def no_compiler(images: torch.Tensor) -> None:
+        raise RuntimeError("Cannot find a working triton installation.")
+
+    imitate_a_gpu(monkeypatch)
+    monkeypatch.setattr(torch, "compile", lambda net, **_: no_compiler)
+    monkeypatch.setattr(Setup, "require_gpu", lambda *_: None)
+    told = run.check("compiled", CPU)
+    assert told["verdict"] == "skipped" and "triton" in told["reason"]
+    assert told["figures"]["recorded, gradients"] == told["figures"]["draw 3"] == 0
 
 
 @pytest.mark.slow

@@ -38,10 +38,7 @@ PARAMS = {
 MPII_PARAMS = {"eeffpose-p0": 9_007_094, "eeffpose-p2": 16_759_288}
 FIXTURES = fixtures("eeffpose")
 
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seed")
 
 
 def parameters(model: nn.Module) -> int:

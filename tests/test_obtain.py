@@ -9,14 +9,14 @@ import shutil
 import tarfile
 import zipfile
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 from snakemake_cli import ROOT, snakemake
+from web_server import Quiet, serving
 
 from pose.data.obtain.__main__ import main
 from pose.data.obtain.archives import extract_files, extract_folder
@@ -65,7 +65,7 @@ class Host:
 def host(monkeypatch):
     host = Host()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self):
             start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
             host.requests.append((Path(self.path).name, start))
@@ -80,17 +80,10 @@ def host(monkeypatch):
             self.end_headers()
             self.wfile.write(content[: host.sends])
 
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    host.url = f"http://127.0.0.1:{server.server_port}"
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.setenv("POSE_DATA_MIRROR", host.url)
     monkeypatch.setattr(download, "PAUSE", 0.001)
-    yield host
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as host.url:
+        monkeypatch.setenv("POSE_DATA_MIRROR", host.url)
+        yield host
 
 
 @pytest.fixture

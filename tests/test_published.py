@@ -11,9 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +24,7 @@ from reference_fill import state_dict
 from result_folders import write_run
 from scipy.io import loadmat, savemat
 from snakemake_cli import ROOT, snakemake
+from web_server import serving
 
 from analysis import published
 from analysis.results import load_results
@@ -77,17 +77,14 @@ class Publisher:
 def publisher(tmp_path, monkeypatch):
     publisher = Publisher(tmp_path)
 
-    class Quiet(SimpleHTTPRequestHandler):
+    class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *args):
             publisher.asked.append(self.path)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=publisher.site))
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.setenv("POSE_WEIGHTS_MIRROR", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("POSE_CACHE", str(tmp_path / "cache"))
-    yield publisher
-    server.shutdown()
-    server.server_close()
+    with serving(partial(Handler, directory=publisher.site)) as address:
+        monkeypatch.setenv("POSE_WEIGHTS_MIRROR", address)
+        yield publisher
 
 
 def checkpoint(folder: Path, name: str) -> bytes:

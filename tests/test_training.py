@@ -86,7 +86,7 @@ def test_a_kill_between_the_last_checkpoint_and_the_log_loses_no_epoch(data_root
 def test_a_checkpoint_tells_the_experiment_and_the_versions_it_is_of(data_root, tmp_path):
     trainer = tiny_trainer(data_root, tmp_path)
     trainer.run()
-    state = checkpoint.load(checkpoint.newest(tmp_path), CPU)
+    state = checkpoint.load(checkpoint.whole(tmp_path)[0], CPU)
     assert state["identity"]["train"]["lr"] == trainer.experiment.train.lr
     assert state["identity"]["data"] == annotation_hashes("synthetic", data_root)
     model = trainer.experiment.model

@@ -2,15 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 import torch
 from reference_fill import fixtures, images, model_of, relative_difference, state_dict
+from web_server import Quiet, serving
 
 from pose.config import experiment
 from pose.models import create_model, list_models
@@ -51,7 +50,7 @@ class Host:
 def host():
     host = Host()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self):
             host.ranges.append(self.headers["Range"])
             if self.path not in host.files:
@@ -69,15 +68,8 @@ def host():
             self.end_headers()
             self.wfile.write(content[start : host.breaks_after])
 
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    host.url = f"http://127.0.0.1:{server.server_port}"
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # polls for shutdown
-    yield host
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as host.url:
+        yield host
 
 
 @pytest.fixture

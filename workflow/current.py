@@ -20,7 +20,7 @@ import numpy as np
 from pose.config import Experiment
 from pose.datasets.identity import run_identity
 from pose.support.errors import PoseError
-from pose.support.files import atomic
+from pose.support.files import write_file
 from pose.support.fingerprint import Code, code_of
 from pose.support.lock import Lock
 from pose.training import record
@@ -147,8 +147,7 @@ class Training:
         """Note that the user accepts its code beside the present one."""
         made = _code(self.finished or self.begun)
         kept = self.kept | {made: [*self.kept.get(made, []), self.code.fingerprint]}
-        with atomic(self.folder / KEPT) as path:
-            path.write_text(json.dumps(kept) + "\n")
+        write_file(self.folder / KEPT, json.dumps(kept) + "\n")
 
     def put_aside(self) -> None:
         """Rename the run folder, so that the training starts again and nothing is lost.

@@ -46,8 +46,7 @@ def analysed(plan: Plan) -> list[str]:
     """The runs whose kinds of errors are told: the ablation, or all on the first data set by AP."""
     by_ap = [name for name, run in plan.runs.items() if run.dataset.metric == "AP"]
     of_ablation = [name for name in plan.ablation() if name in by_ap]
-    names = of_ablation or [name for name in by_ap if _place(plan, name) == _place(plan, by_ap[0])]
-    return names
+    return of_ablation or [name for name in by_ap if _place(plan, name) == _place(plan, by_ap[0])]
 
 
 def _place(plan: Plan, run: str) -> tuple[str, str]:
@@ -57,9 +56,9 @@ def _place(plan: Plan, run: str) -> tuple[str, str]:
 def predictions(plan: Plan) -> list[str]:
     """Theirs, in a detector's boxes where there are such, as background comes with these."""
     return [
-        plan.files(f"predictions_{plan.runs[name].boxes[-1]}.npz", [name])[k]
+        file
         for name in analysed(plan)
-        for k in range(len(plan.config.seeds))
+        for file in plan.files(f"predictions_{plan.runs[name].boxes[-1]}.npz", [name])
     ]
 
 

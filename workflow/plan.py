@@ -92,10 +92,6 @@ class Plan:
         """Where jobs run: of "auto" without a GPU :meth:`start` says once what it means."""
         return "cpu" if self.config.device == "auto" and not self.gpus else self.config.device
 
-    def on(self, dataset: str) -> dict[str, Run]:
-        """The runs on that data set."""
-        return {name: run for name, run in self.runs.items() if run.settings.dataset == dataset}
-
     def compared_in(self, table: int) -> list[str]:
         """The runs with the metric of one of the paper's comparison tables."""
         return [name for name, run in self.runs.items() if run.dataset.table == table]
@@ -154,9 +150,9 @@ class Plan:
 
     def obtained_root(self, dataset: str) -> str:
         """Where the first run on a data set looks for it."""
-        return next(
-            (run.settings.data_root for run in self.on(dataset).values()), f"data/{dataset}"
-        )
+        settings = (run.settings for run in self.runs.values())
+        roots = (one.data_root for one in settings if one.dataset == dataset)
+        return next(roots, f"data/{dataset}")
 
     def initial_weights(self, wildcards: Any) -> list[str]:
         """The note that the published weights are there from which a training starts, if any."""

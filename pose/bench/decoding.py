@@ -25,7 +25,7 @@ LIMIT = (
 
 
 def measure(settings: Settings) -> list[Row]:
-    keep_freed_memory()  # as whatever takes a device
+    keep_freed_memory()  # as select_device does
     batch = 4 if settings.quick else 64
     seconds = interleave(variants(batch), max(settings.repeats, 3), warmup=2)
     name = f"flip average and decoding, 64x48, batch {batch}"

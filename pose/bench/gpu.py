@@ -28,6 +28,7 @@ from pose.data.synthetic.rendered import SyntheticSettings
 from pose.datasets import dataset_of
 from pose.evaluation.flip_test import flip_average
 from pose.models import create_model
+from pose.models.folding import fold_batch_norm
 from pose.support.device import arithmetic, select_device
 from pose.support.rates import bandwidth, seconds
 from pose.training.faults import out_of_memory
@@ -57,6 +58,8 @@ class Way:
 
     def settings(self, model: str, size: tuple[int, int], images: int) -> Experiment:
         train = {**vars(self), "batch_size": images, "cpu_kernels": False}
+        # Recipes cut their batch into chunks, and these images are one.
+        train |= {"micro_batch": None, "synchronised_batch_norm": True}
         overrides = {"model_options": {"init": "scratch"}, "train": train}
         return experiment(model, "coco", size, "controlled", 0, overrides)
 
@@ -90,7 +93,11 @@ def measure(settings: Settings) -> Iterator[Row]:
         if time.monotonic() - started > settings.within:
             yield absent(name, "", "images/s", f"not begun within {settings.within:g} s")
             continue
-        rows = part(name)
+        try:
+            rows = part(name)
+        except Exception as problem:  # the other tables are measured all the same
+            rows = [absent(name, "", "images/s", _reason(problem))]
+        torch.cuda.empty_cache()  # other sizes come next, and other processes
         trained += rows if name in of_the_orders else []
         yield from rows
     yield from hours(trained, len(orders), chunk)
@@ -126,6 +133,10 @@ def _parts(
     if not quick:
         parts[f"{_title(orders[0], chunk)}, compiled"] = steps(orders[0], chunk, released | FAST)
     return parts
+
+
+def _reason(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}".splitlines()[0]
 
 
 def _title(model: str, images: int) -> str:
@@ -188,7 +199,7 @@ class Bench:
                 memory = self._memory(run)
             except Exception as problem:  # a compiler's too: the others are measured all the same
                 full = f"needs {need.of(images) / 1e9:.0f} GB"
-                reason = full if out_of_memory(problem) else str(problem).splitlines()[0]
+                reason = full if out_of_memory(problem) else _reason(problem)
                 missing.append(absent(name, variant, "images/s", reason))
                 continue
             runs[variant] = run
@@ -243,6 +254,8 @@ class Bench:
         ):
             net = create_model(model).eval().to(self.device, memory_format=layout)
             crops = draw.to(self.device, memory_format=layout)
+            if variant != RELEASED:
+                fold_batch_norm(net, crops[:1])
             runs[variant] = partial(_flip, net, crops, keypoints, tf32)
             runs[variant]()
         return compare(name, self.timed(runs, images), "images/s", lambda s: images / s, RELEASED)

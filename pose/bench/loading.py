@@ -33,11 +33,11 @@ LIMIT = "the decoder takes {share:.0%} of ours; with it alone the ratio would be
 
 
 def measure(settings: Settings) -> list[Row]:
-    keep_freed_memory()  # as whatever takes a device, and its loader's processes
+    keep_freed_memory()  # as select_device does; the loader's processes inherit it
     with tempfile.TemporaryDirectory() as folder:
         samples, name = open_samples(settings, Path(folder))
         count = min(len(samples), 4 if settings.quick else 32)
-        indices = _order(samples, count)
+        indices = np.random.default_rng(0).permutation(len(samples))[:count].tolist()
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -83,10 +83,6 @@ def open_samples(settings: Settings, folder: Path) -> tuple[Samples, str]:
     made = SyntheticSettings(train_images=images, val_images=1, image_size=(720, 1280))
     write_dataset(folder / "data", made)
     return open_split("synthetic", folder / "data", "train", SIZE), "rendered images"
-
-
-def _order(samples: Samples, count: int) -> list[int]:
-    return np.random.default_rng(0).permutation(len(samples))[:count].tolist()
 
 
 def _decode(samples: Samples, indices: list[int]) -> None:

@@ -100,6 +100,7 @@ def as_it_comes(build: Callable[..., Callable[[], object]], *arguments: object) 
         yield step
     finally:
         ours.close()
+        process.kill()  # it may hang
         process.join()
 
 

@@ -27,7 +27,7 @@ Recipe = Literal["own", "common"]
 Numerics = Literal["reference", "fast"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # times 2**32 it is still a seed of torch's
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # torch is seeded by seed * 2**32 + step, below 2**64
 
 
 LONGEST_SIDE = 8192  # pixels of an input; OpenCV makes no crop of 32 768

@@ -28,7 +28,7 @@ PNG_END = b"IEND\xaeB`\x82"
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 
 cv2.setNumThreads(0)  # the loader's processes are the parallelism
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a PoseError says it
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a PoseError tells of it
 Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is checked instead
 warnings.filterwarnings("ignore", module="PIL")
 

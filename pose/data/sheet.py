@@ -94,11 +94,11 @@ def _cell(dataset: PoseDataset, index: int, experiment: Experiment) -> np.ndarra
 
 def _greatest_target(item: dict, experiment: Experiment) -> np.ndarray:
     """The targets' maximum over the joints, float32 (h, w) in 0..1."""
-    target, (height, width) = experiment.target, experiment.input_size
+    target = experiment.target
     maps, _ = gaussian_targets(
         item["joints"][None],
         item["visible"][None],
-        (height // target.stride, width // target.stride),
+        experiment.heatmap_size,
         target.sigma,
         target.stride,
         target.offset,

@@ -81,7 +81,7 @@ class Truth:
 def _person(record: dict[str, Any]) -> dict[str, Any]:
     counted = record["num_keypoints"] if any(record["keypoints"][2::3]) else 0
     person = {name: record[name] for name in FIELDS}
-    flags = {"category_id": PERSON, "iscrowd": int(record["iscrowd"])}  # true is 1 as well
+    flags = {"category_id": PERSON, "iscrowd": int(record["iscrowd"])}  # true means 1
     return person | flags | {"num_keypoints": counted}
 
 

@@ -33,8 +33,9 @@ def science(experiment: Experiment) -> dict[str, Any]:
     return experiment.model_dump(
         mode="json",
         exclude={**ROUNDING, **dict.fromkeys(LABELS, True)},
-        exclude_none=True,  # with the defaults, so that a new setting that nobody uses
-        exclude_defaults=True,  # renames no run
+        # So that a new setting renames no run that does not use it.
+        exclude_none=True,
+        exclude_defaults=True,
     )
 
 

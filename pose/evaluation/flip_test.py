@@ -33,13 +33,18 @@ def flip_average(
 ) -> Tensor:
     """Mean of the heat maps (B, K, h, w) of ``images`` (B, 3, H, W) and of their mirror images."""
     mirrored, straight = model(images.flip(-1)), model(images)
+    return average(straight, mirrored, keypoints.flip_index, shift)
+
+
+def average(straight: Tensor, mirrored: Tensor, index: np.ndarray, shift: int) -> Tensor:
+    """The mean of ``straight`` and :func:`flip_back` of ``mirrored``."""
     if straight.is_cpu and straight.dtype == torch.float32:
-        return average_in_cache(straight, mirrored, keypoints.flip_index, shift)
-    return flip_back(mirrored, keypoints.flip_index, shift).add_(straight).div_(2)
+        return average_in_cache(straight, mirrored, index, shift)
+    return flip_back(mirrored, index, shift).add_(straight).div_(2)
 
 
 def average_in_cache(straight: Tensor, mirrored: Tensor, index: np.ndarray, shift: int) -> Tensor:
-    """The mean of ``straight`` and :func:`flip_back` of ``mirrored``, in OpenCV's faster passes.
+    """As :func:`average`, in OpenCV's faster passes.
 
     Maps are mirrored into wider ones, ``shift`` columns to the right, which are then read from 0.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,6 @@ import numpy as np
 from pose.datasets.fields import LIMIT
 from pose.support.errors import PoseError
 from pose.support.files import atomic
-
-ARRAYS = (
-    "image_ids",
-    "person_ids",
-    "keypoints",
-    "box_scores",
-    "areas",
-    "centers",
-    "scales",
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +49,8 @@ class Predictions:
         """Read what :meth:`save` wrote; PoseError when the file is anything else, or unsound."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                content = {name: np.asarray(arrays[name]) for name in ARRAYS}
+                names = [one.name for one in fields(cls) if one.name != "about"]
+                content = {name: np.asarray(arrays[name]) for name in names}
                 about = json.loads(str(arrays["about"]))
         except FileNotFoundError:
             raise PoseError(f"predictions {path}: no such file; run pose.infer first") from None

@@ -33,6 +33,8 @@ ZEROED = 0.01
 """The share of gradients that may become zero in 16 bits."""
 COMPILED_LOSSES = 1e-5, 1e-3, 1e-2
 """Errors of the losses of three steps: rounding grows with each step of Adam's."""
+COMPILED_GRADIENTS = 2e-2
+"""Of two ways in fp32, each as far off as GRADIENTS: on a CPU NCHW and NHWC differ by 4e-3."""
 WITHIN, JOINTS = 0.5, 0.999
 """Pixels, and the share of joints that have to lie within them."""
 
@@ -159,11 +161,11 @@ def determinism(setup: Setup, found: Findings) -> None:
 def compiled(setup: Setup, found: Findings) -> None:
     """Compiled steps, and steps that are recorded and replayed, against eager ones."""
     setup.require_gpu("recording is for GPUs, and compiling for a CPU tells nothing of one")
+    _same_draws(setup, found)
     crops, name = nets.batch(setup, 8), nets.SMALL  # an order takes minutes to compile
     ways = {"eager": {}, "recorded": {"cuda_graph": True}}
     ways["compiled, recorded"] = {"cuda_graph": True, "compile": True}
-    steps = {}
-    for kind, way in ways.items():
+    for kind, way in ways.items():  # the recorded ones are judged even if nothing compiles
         cut = {"micro_batch": 4, "synchronised_batch_norm": False}
         take = nets.stepper(setup, nets.net(name), nets.settings(setup, name, 8, **cut, **way))
         with arithmetic():
@@ -178,14 +180,14 @@ def compiled(setup: Setup, found: Findings) -> None:
             losses += [take(crops, number)[0].item() for number in (1, 2)]
             again = seconds(lambda take=take: take(crops, 3), setup.device, 5)
         found.note(f"{kind}, seconds a step", again)
-        steps[kind] = losses, gradients, statistics
-    losses, gradients, statistics = steps.pop("eager")
-    for kind, (own, own_gradients, own_statistics) in steps.items():
+        if kind == "eager":
+            truth = losses, gradients, statistics
+            continue
         for number, limit in enumerate(COMPILED_LOSSES):
-            found.at_most(f"{kind}, loss {number}", abs(own[number] / losses[number] - 1), limit)
-        found.at_most(f"{kind}, gradients", error(own_gradients, gradients), GRADIENTS)
-        found.at_most(f"{kind}, statistics", error(own_statistics, statistics), STATISTICS)
-    _same_draws(setup, found)
+            off = abs(losses[number] / truth[0][number] - 1)
+            found.at_most(f"{kind}, loss {number}", off, limit)
+        found.at_most(f"{kind}, gradients", error(gradients, truth[1]), COMPILED_GRADIENTS)
+        found.at_most(f"{kind}, statistics", error(statistics, truth[2]), STATISTICS)
 
 
 def _same_draws(setup: Setup, found: Findings) -> None:

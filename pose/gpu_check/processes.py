@@ -24,8 +24,8 @@ from pose.parallel.flat import Flat
 from pose.support.device import arithmetic
 from pose.weights.read import read_state_dict
 
-SMALL = 0.003
-"""The share of a card's memory that is too small for the training."""
+SMALL = 0.03
+"""The share of a card's memory that is too small for the training, but not for what precedes it."""
 SHARED_LOSS, SHARED_GRADIENTS, SHARED_STATISTICS = 1e-5, 5e-3, 1e-5
 """Differences of two processes with a chunk each from one with both, in the first step."""
 PATIENCE = 120.0

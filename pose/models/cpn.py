@@ -162,8 +162,8 @@ class CPN(PoseModel):
         """
         require_multiple(images, MULTIPLE, "CPN")
         pyramid, heatmaps = self.global_net(self.trunk(images))
-        # One stack also in evaluation: as in the port GlobalNet predicts there too (6 % of the
-        # MACs), and counters by tracing, which skip what no output depends on, see it.
+        # One stack also in evaluation, where GlobalNet predicts too, as in the port (6 % of the
+        # MACs): counters that trace the net leave out what no output depends on.
         outputs = torch.stack([*heatmaps, self.refine_net(pyramid)])
         return list(outputs) if self.training else outputs[-1]
 

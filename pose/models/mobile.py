@@ -13,7 +13,7 @@ from pose.models.deconv_head import DeconvNet
 from pose.models.family import Family, Start
 from pose.models.naming import mmpose
 
-# Where MMPose has what torchvision counts from 0 to 18.
+# MMPose's names of torchvision's blocks 0 to 18.
 PLACES = (
     "conv1",
     *(f"layer{i}.{block}" for i, n in enumerate((1, 2, 3, 4, 3, 3, 1), 1) for block in range(n)),

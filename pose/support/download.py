@@ -128,7 +128,7 @@ def download(
                 known.truncate(0)
         if problem:
             raise PoseError(f"{url} is not the published {name}: {problem}; retry, {by_hand}")
-    except requests.RequestException as error:  # is an OSError
+    except requests.RequestException as error:  # ahead of OSError, of which it is one
         reason = _reason(error, url)
         raise PoseError(f"cannot fetch {name} from {url}: {reason}; retry, {by_hand}") from None
     except OSError as error:

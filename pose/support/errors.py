@@ -78,5 +78,5 @@ def _can_print() -> bool:
 def _reader_left() -> bool:
     """Whether nobody reads the pipe that is our standard output any more."""
     output = select.poll()
-    output.register(1, 0)  # errors are told unasked
+    output.register(1, 0)  # poll tells of errors without being asked to
     return bool(output.poll(0))

@@ -106,6 +106,7 @@ class Checkout:
         sheet = StringIO(contents.get(MODEL_SHEET, b"").decode())
         rows = csv.DictReader(sheet, delimiter="\t")
         self.models = {row["model"]: row for row in rows}
+        self._resolved: dict[tuple[str, str], list[tuple[str, bool]]] = {}
 
     def code(self, module: str, model: str | None = None, dataset: str | None = None) -> Code:
         """As :func:`code_of`."""
@@ -134,8 +135,8 @@ class Checkout:
                 continue
             done.add((name, asked))
             found[name] = source = self._source(name, model)
-            imports = [item for item in source.imports if asked or not item.lazy]
-            ahead += [(target, True) for item in imports for target in self._targets(name, item)]
+            imported = self._imported(name, source)
+            ahead += [(target, True) for target, lazy in imported if asked or not lazy]
             ahead += [(text, True) for text in source.strings if asked and text in self.paths]
             ahead += [(package, False) for package in _packages_around(name)]
             if name == FAMILIES and asked:
@@ -164,7 +165,18 @@ class Checkout:
     def imports(self, name: str) -> set[str]:
         """The modules that module ``name`` imports, also inside functions."""
         source = _read(self.contents[self.paths[name]])
-        return {target for item in source.imports for target in self._targets(name, item)}
+        return {target for target, _ in self._imported(name, source)}
+
+    def _imported(self, name: str, source: Source) -> list[tuple[str, bool]]:
+        """The modules that module ``name`` imports, and whether inside a function; found once."""
+        key = name, source.digest
+        if key not in self._resolved:
+            self._resolved[key] = [
+                (target, item.lazy)
+                for item in source.imports
+                for target in self._targets(name, item)
+            ]
+        return self._resolved[key]
 
     def _targets(self, name: str, item: Import) -> Iterator[str]:
         """The module that an import statement of module ``name`` asks for, if it is ours."""

@@ -151,7 +151,7 @@ class Transfer:
                         raise Slow(f"only {recent} bytes came in {now - window:.0f} seconds")
                     recent, window = 0, now
         except StreamError:
-            if done != total:  # otherwise the server has just not said that this was all
+            if done != total:  # otherwise all has come, and the server did not say so
                 raise Broken("the transfer broke off (a retry resumes it)") from None
         if is_web_page(self.file):
             self.file.truncate(0)

@@ -67,11 +67,6 @@ def clear_partial(run_dir: Path) -> None:
             path.unlink()
 
 
-def newest(run_dir: Path) -> Path | None:
-    """The newest whole checkpoint of a run, or None; damaged ones are named on stderr."""
-    return next(iter(whole(run_dir)), None)
-
-
 def whole(run_dir: Path) -> list[Path]:
     """The whole checkpoints of a run, the newest first; damaged ones are named on stderr."""
     found = []

@@ -40,7 +40,7 @@ def faults_in_one_line(remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ConnectionError, EOFError):  # in the middle of a batch
+    except (ConnectionError, EOFError):  # a worker ended in the middle of a batch
         raise PoseError(f"a DataLoader worker exited; {WORKER_MEMORY}") from None
     except (RuntimeError, MemoryError) as error:
         if (message := _explained(error, str(error), remedy)) is None:
@@ -51,6 +51,8 @@ def faults_in_one_line(remedy: str) -> Iterator[None]:
 def _explained(error: BaseException, text: str, remedy: str) -> str | None:
     if out_of_memory(error):
         return f"out of memory ({_telling(text)}); {remedy}"
+    if "unable to find an engine" in text:  # of cuDNN's, each of which needs some memory
+        return f"no way is left to compute a convolution, as in a full memory; {remedy}"
     if "ECC error" in text:
         return f"the GPU's memory is faulty ({_telling(text)}); start again on another GPU"
     if "deterministic implementation" in text:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from pose.support.errors import PoseError
-from pose.support.files import atomic, writing
+from pose.support.files import write_file, writing
 from pose.support.packages import package
 
 FILE = "performance.jsonl"
@@ -97,15 +97,13 @@ class Monitor:
         if self.path.exists():
             kept = []
             for line in self.path.read_text(errors="replace").splitlines():
-                with suppress(
-                    ValueError, TypeError, KeyError, RecursionError
-                ):  # torn by a kill, or damaged
+                # Torn by a kill, or damaged.
+                with suppress(ValueError, TypeError, KeyError, RecursionError):
                     kept += [line] if json.loads(line)["step"] <= step else []
         else:
             unknown = dict.fromkeys((*SPEED, *MACHINE))
             kept = [json.dumps({"event": "epoch", **entry, **unknown}) for entry in history]
-        with atomic(self.path) as path:
-            path.write_text("".join(f"{line}\n" for line in kept))
+        write_file(self.path, "".join(f"{line}\n" for line in kept))
 
     def begin_epoch(self) -> None:
         self.epoch_lap, self.lap = Lap(), Lap()

@@ -52,6 +52,6 @@ def _without_statistics(block: nn.Module) -> Iterator[None]:
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
-    finally:  # PyTorch leaves a block by an exception as soon as it has what it needs
+    finally:  # PyTorch ends a block early by an exception, once it has what it needs
         for norm, (momentum, count) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, count

@@ -15,7 +15,7 @@ from typing import Any
 from pose.config import Experiment
 from pose.datasets.identity import digest, run_identity
 from pose.support.errors import PoseError
-from pose.support.files import atomic, read_json
+from pose.support.files import read_json, write_file
 from pose.support.fingerprint import ROOT, code_of
 
 FILE = "run.json"
@@ -40,15 +40,13 @@ def read(run_dir: Path) -> dict[str, Any] | None:
 def write(run_dir: Path, origin: dict[str, Any], epochs_done: int, epochs: int) -> None:
     """The :func:`origin` of a training and how far it has come; PoseError on a full disk."""
     content = origin | {"epochs_done": epochs_done, "epochs": epochs}
-    with atomic(run_dir / FILE) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n")
+    write_file(run_dir / FILE, json.dumps(content, indent=1) + "\n")
 
 
 def note_failure(run_dir: Path, message: str) -> None:
     """Note why a training stopped, until it has passed that place and writes a checkpoint."""
     if (content := read(run_dir)) is not None:
-        with atomic(run_dir / FILE) as path:
-            path.write_text(json.dumps(content | {"failure": message}, indent=1) + "\n")
+        write_file(run_dir / FILE, json.dumps(content | {"failure": message}, indent=1) + "\n")
 
 
 def failure(run_dir: Path) -> str | None:

@@ -39,7 +39,8 @@ class Recorded:
                 compute(self.inputs)
         torch.cuda.current_stream().wait_stream(aside)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        # Meanwhile the loader's thread locks pages, which would spoil a recording in "global" mode.
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.result = compute(self.inputs)
         statistics.write(before)
         torch.cuda.set_rng_state(drawn)

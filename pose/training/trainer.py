@@ -125,7 +125,7 @@ class Trainer:
         if self.losses.unread:
             self._log_interval()
         if any(distributed.largest(self._unsaved() > WORTH_SAVING)):
-            self._checkpoint()  # the wait for validation may be all that a kill leaves
+            self._checkpoint()  # so that a kill during validation loses nothing
 
     def _step(self, batch: dict[str, Tensor]) -> None:
         step = self._global_step()

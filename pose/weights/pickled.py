@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.serialization import MAGIC_NUMBER, PROTOCOL_VERSION
 
-WHOLE_NETS = ("MainModel.KitModel",)  # MMdnn's name of each net that it converts: EfficientPose's
+WHOLE_NETS = ("MainModel.KitModel",)  # MMdnn's name of every net that it converts
 STORAGES = {
     "torch.FloatStorage": torch.float32,
     "torch.DoubleStorage": torch.float64,
@@ -346,10 +346,10 @@ def _made(instruction: str, name: Any, arguments: Any) -> Any:
             return _container(CONTAINERS[text], *arguments)
         case text, (Name(of), str()) if text in GETATTR and of == HISTORY:
             return Object(text)
-        case text, (Object(), *_) if text in TENSORS:  # of numbers that are no plain ones
+        case text, (Object(), *_) if text in TENSORS:  # such as quantised ones
             return Object(text)
         case text, _ if HARMLESS.fullmatch(text) and text not in (*TENSORS, *PARAMETERS):
-            if not text.endswith(("Tensor", "Storage")):  # whose values no file gave
+            if not text.endswith(("Tensor", "Storage")):  # their values are in no file
                 return Object(text)
     raise Refused(f"{name.text} is called as no net's layers and tensors are")
 

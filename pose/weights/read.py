@@ -105,7 +105,7 @@ def _mappings_of_tensors(
     if content and all(isinstance(k, str) and isinstance(content[k], Tensor) for k in content):
         yield place, content
     for key, value in content.items():
-        if isinstance(key, str):  # an optimizer's state counts its parameters instead
+        if isinstance(key, str):  # an optimizer's state has its parameters' numbers for keys
             yield from _mappings_of_tensors(value, (*place, key), seen)
 
 

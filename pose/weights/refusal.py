@@ -31,7 +31,7 @@ def reason(path: Path, error: Exception) -> str:
             f"it holds a pickled object of class {shown}, which is not read, as it could run code;"
             " export the state_dict alone"
         )
-    # Another one of pose.weights.pickled tells more; Python's tell where in the bytes it stopped.
+    # pickled.Refused says what is wrong; Python's own errors only tell at which byte they stopped.
     if type(error) in (UnpicklingError, ValueError, KeyError, IndexError):
         return "it is damaged, or not written by torch.save with its default protocol"
     return text.strip().partition("\n")[0] or "it is empty or cut"
@@ -54,7 +54,7 @@ def names(path: Path) -> Iterator[str]:
                     yield ".".join(texts[-2:])
                 elif isinstance(argument, str):
                     texts.append(argument)
-    except Exception:  # a damaged pickle or archive shows itself in many types, and is told of
+    except Exception:  # damage raises errors of many types, and the caller tells of it
         return
 
 

@@ -108,7 +108,7 @@ def _scratch(archive: Path, root: Path) -> Iterator[Path]:
             content.mkdir()
             yield content
     except OSError as error:
-        if error.errno in (None, errno.EINVAL):  # of gzip and bzip2, or a place before the file
+        if error.errno in (None, errno.EINVAL):  # gzip's and bzip2's; a place before the file
             raise PoseError(_damaged(archive, error)) from None
         raise PoseError(
             f"cannot unpack {archive} in {root}: {error.strerror}; free some space or {ELSEWHERE}"

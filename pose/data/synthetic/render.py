@@ -268,7 +268,7 @@ def write_dataset(folder: Path, settings: SyntheticSettings) -> str:
     """
     own_files(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    earlier = own_files(folder)  # again: of new/../old, old has been found only now
+    earlier = own_files(folder)  # again: of new/../old, old is found only once new is there
     if not earlier:
         _write_manifest(folder, {})  # from now on the folder is ours
     scratch = folder / SCRATCH
