@@ -72,14 +72,14 @@ class Analysis:
         judge = coco.run(results, truth, coco.fastest(truth))
         people = truth.content["annotations"]
         matched = np.zeros(len(people))
-        for image in _of_all_sizes(judge):
+        for image in coco.of_all_sizes(judge):
             matched[_rows(image["gtIds"])] = (np.asarray(image["gtMatches"]) > 0).mean(axis=0)
         judge.params.iouThrs = np.array([FOUND])
         with redirect_stdout(io.StringIO()):
             judge.evaluate()
         owners = np.full(len(results), -1)
         scored, ignored = np.zeros((2, len(results)), bool)
-        for image in _of_all_sizes(judge):
+        for image in coco.of_all_sizes(judge):
             rows = _rows(image["dtIds"])
             scored[rows], ignored[rows] = True, np.asarray(image["dtIgnore"], bool)[0]
             owners[rows] = np.asarray(image["dtMatches"], int)[0] - 1
@@ -301,12 +301,6 @@ class People:
             rows, others = rows[near], others[near]
             np.add.at(number, rows, box_iou(self.boxes[rows], self.boxes[others]) > 0.1)
         return number
-
-
-def _of_all_sizes(judge: Any) -> Iterator[dict[str, Any]]:
-    """The evaluator's matches image by image, those of the area range "all"."""
-    whole = list(judge.params.areaRng[0])
-    return (image for image in judge.evalImgs if image and list(image["aRng"]) == whole)
 
 
 def _rows(ids: Sequence[int]) -> np.ndarray:

@@ -50,9 +50,8 @@ KEYS = ["run", "seed", "boxes", "score"]
 def read_resamples(file: Path) -> pd.DataFrame:
     """A row per resample, a column per run, seed, boxes and score; scores in percent."""
     try:
-        frame = pd.read_parquet(
-            BytesIO(Path(file).read_bytes())
-        )  # of a folder pandas reads all files
+        # Given a folder, pandas would read all its files.
+        frame = pd.read_parquet(BytesIO(Path(file).read_bytes()))
         frame.columns = pd.MultiIndex.from_tuples(
             [(run, int(seed), boxes, score) for run, seed, boxes, score in map(json.loads, frame)],
             names=KEYS,

@@ -17,7 +17,7 @@ import numpy as np
 
 from pose.datasets.coco_format import Truth
 from pose.datasets.mpii import COUNTED, GroundTruth
-from pose.evaluation.coco import fastest, run
+from pose.evaluation.coco import fastest, of_all_sizes, run
 from pose.evaluation.pckh import USUAL, normalised_distances
 
 SEED = 0
@@ -60,10 +60,8 @@ class Matches:
         number = {image: place for place, image in enumerate(sorted(truth.image_ids))}
         persons, images, scores = np.zeros(len(number), np.int64), [], []
         matched, ignored = [], []
-        thresholds, of_all_sizes = len(judge.params.iouThrs), list(judge.params.areaRng[0])
-        for one in judge.evalImgs:
-            if one is None or list(one["aRng"]) != of_all_sizes:
-                continue
+        thresholds = len(judge.params.iouThrs)
+        for one in of_all_sizes(judge):
             place, count = number[int(one["image_id"])], len(one["dtScores"])
             persons[place] = len(one["gtIgnore"]) - np.count_nonzero(one["gtIgnore"])
             images.append(np.full(count, place, np.int32))

@@ -109,7 +109,7 @@ def test_an_overridden_setting_enters_the_protocol_label():
     )
     assert changed.protocol == "released v2 (epochs=3, lr=0.1)"
     assert changed.train.epochs == 3
-    assert changed.key() != experiment("eeffpose-p0", "coco", (256, 192)).key()
+    assert changed != experiment("eeffpose-p0", "coco", (256, 192))
 
 
 def label(model: str, **options: object) -> str:

@@ -1,13 +1,14 @@
 """Which persons count, where their boxes lie, and what is said about files that are wrong."""
 
 import json
-import os
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pose.data.samples import load_detections, load_persons, open_split
-from pose.datasets import cache, coco, mpii
+from pose.datasets import coco, mpii
 from pose.datasets.records import NEGATIVE_SCORE, NO_AREA, OUTSIDE
 from pose.support.errors import PoseError
 
@@ -53,18 +54,19 @@ PERSON = {
 }
 
 
+def annotated(folder: Path, *changes: dict) -> Path:
+    """Annotations of one 100x80 image, each the person above with some changes."""
+    images = [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 80}]
+    people = [PERSON | change for change in changes]
+    path = folder / "persons.json"
+    path.write_text(json.dumps({"images": images, "annotations": people}))
+    return path
+
+
 @pytest.fixture
 def write(tmp_path):
-    """Writes annotations of one 100x80 image, each the person above with some changes."""
-
-    def write(*changes):
-        images = [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 80}]
-        people = [PERSON | change for change in changes]
-        path = tmp_path / "persons.json"
-        path.write_text(json.dumps({"images": images, "annotations": people}))
-        return path
-
-    return write
+    """Writes such annotations of the persons with these changes."""
+    return partial(annotated, tmp_path)
 
 
 def test_boxes_are_clipped_padded_to_the_aspect_ratio_and_enlarged(write, tmp_path):
@@ -359,67 +361,3 @@ def test_mpii_has_no_test_dev_and_takes_no_detector_s_boxes(tmp_path):
 def test_an_unknown_data_set_is_named_with_the_nearest(tmp_path):
     with pytest.raises(PoseError, match=r"unknown data set 'cocoo' \(did you mean 'coco'\?\)"):
         open_split("cocoo", tmp_path, "val", SIZE)
-
-
-@pytest.fixture
-def caching(tmp_path, monkeypatch):
-    """The folder of a cache that small files enter too."""
-    monkeypatch.setenv("POSE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "SMALL", 0)
-    return tmp_path / "cache/annotations"
-
-
-def same(one, other):
-    arrays = [name for name, value in vars(one).items() if isinstance(value, np.ndarray)]
-    equal = (np.array_equal(getattr(one, n), getattr(other, n)) for n in arrays)
-    return all(equal) and len(arrays) == 10 and one.skipped == other.skipped
-
-
-def test_cached_annotations_are_what_the_file_says(test_data, caching, monkeypatch):
-    root = test_data / "coco_mini"
-    boxes = root / "person_detections_4_val_images.json"
-    kinds = (("train", None), ("val", None), ("val", boxes))
-    read = [open_split("coco", root, split, SIZE, file) for split, file in kinds]
-    assert len(list(caching.glob("*.npz"))) == 4  # persons twice, the val images, the boxes
-    monkeypatch.setattr("pose.datasets.records.read_json", None)
-    again = [open_split("coco", root, split, SIZE, file) for split, file in kinds]
-    assert all(same(*pair) for pair in zip(read, again, strict=True))
-
-
-def test_a_file_is_read_anew_when_its_content_changes_not_its_date(write, tmp_path, caching):
-    path = write({})
-    assert load_persons(coco.DATASET, path, tmp_path, SIZE).person_ids.tolist() == [7]
-    path = write({"id": 8}, {"area": 0})
-    changed = load_persons(coco.DATASET, path, tmp_path, SIZE)
-    assert changed.person_ids.tolist() == [8] and changed.skipped == {NO_AREA: 1}
-    before = set(caching.glob("*.npz"))
-    os.utime(path, (1, 1))
-    assert same(load_persons(coco.DATASET, path, tmp_path, SIZE), changed)
-    assert set(caching.glob("*.npz")) == before
-
-
-@pytest.mark.parametrize("damage", ["cut", "a byte", "empty"])
-def test_a_damaged_cache_is_made_again(damage, write, tmp_path, caching, capsys):
-    path = write({})
-    whole = load_persons(coco.DATASET, path, tmp_path, SIZE)
-    (store,) = caching.glob("*.npz")
-    content = bytearray(store.read_bytes())
-    content[content.index(np.float32(30).tobytes())] ^= 1  # a joint's y
-    store.write_bytes({"cut": content[:-50], "a byte": content, "empty": b""}[damage])
-    assert same(load_persons(coco.DATASET, path, tmp_path, SIZE), whole)
-    assert "is damaged and made again" in capsys.readouterr().err
-    assert same(load_persons(coco.DATASET, path, tmp_path, SIZE), whole)
-    assert "damaged" not in capsys.readouterr().err
-
-
-def test_a_cache_that_cannot_be_written_stops_nobody(write, tmp_path, caching, capsys):
-    caching.parent.write_text("a file where a folder is wanted")
-    assert len(load_persons(coco.DATASET, write({}), tmp_path, SIZE)) == 1
-    assert "annotations are not cached: " in capsys.readouterr().err
-
-
-def test_only_coco_has_detections_and_a_test_split(tmp_path):
-    with pytest.raises(PoseError, match="mpii has no split 'test-dev'"):
-        open_split("mpii", tmp_path, "test-dev", (256, 192))
-    with pytest.raises(PoseError, match="no detector's boxes are taken on mpii"):
-        open_split("mpii", tmp_path, "val", (256, 192), tmp_path / "boxes.json")

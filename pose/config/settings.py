@@ -7,7 +7,6 @@ processes as JSON.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -182,10 +181,6 @@ class Experiment(Frozen):
         """(height, width) of the heat maps."""
         height, width = self.input_size
         return height // self.target.stride, width // self.target.stride
-
-    def key(self) -> str:
-        """Eight hex digits that differ wherever anything differs."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
 
 def experiment(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.metadata import version
@@ -83,6 +83,15 @@ def run(results: Sequence[dict[str, Any]], truth: Truth, library: str) -> Any:
         judge.evaluate()
         judge.accumulate()
     return judge
+
+
+def of_all_sizes(judge: Any) -> Iterator[dict[str, Any]]:
+    """The matches image by image, those of the area range "all"; images without any are left out.
+
+    ``judge`` is any library's COCOeval after matching.
+    """
+    whole = list(judge.params.areaRng[0])
+    return (image for image in judge.evalImgs if image and list(image["aRng"]) == whole)
 
 
 def indexed(truth: Truth, library: str) -> Any:

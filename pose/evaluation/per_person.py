@@ -11,6 +11,7 @@ import pandas as pd
 
 from pose.datasets.keypoints import KeypointSet
 from pose.datasets.mpii import MPII, GroundTruth
+from pose.evaluation.coco import of_all_sizes
 from pose.evaluation.pckh import normalised_distances
 from pose.support.files import write_file
 
@@ -22,11 +23,8 @@ def coco_persons(judge: Any, keypoints: KeypointSet) -> pd.DataFrame:
     thresholds at which a detection is matched to the person, so that its mean is COCO's AR;
     ``oks`` is that of the detection matched at 0.5, 0 where there is none.
     """
-    of_all_sizes = judge.params.areaRng[0]
     rows = []
-    for image in judge.evalImgs:
-        if image is None or image["aRng"] != of_all_sizes:
-            continue
+    for image in of_all_sizes(judge):
         key = image["image_id"], image["category_id"]
         column = {person["id"]: number for number, person in enumerate(judge._gts[key])}
         row = {detection: number for number, detection in enumerate(image["dtIds"])}
