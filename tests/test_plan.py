@@ -333,10 +333,13 @@ def test_data_that_a_training_needs_are_asked_for_before_the_first_job(checkout,
         plan("coco_mini").start([], True)
 
 
-def test_a_results_folder_that_cannot_be_written_is_named_before_the_first_job(checkout):
-    Path("results").touch()
-    with pytest.raises(SystemExit, match=r"error: cannot write in results/miniature: .*folder"):
-        plan("miniature").start([])
+@pytest.mark.parametrize("place", ["results", "results/miniature"])
+def test_a_results_folder_that_cannot_be_written_is_named_before_all_is_planned(checkout, place):
+    Path(place).parent.mkdir(exist_ok=True)
+    Path(place).write_text("somebody's")
+    with pytest.raises(PoseError, match=rf"cannot write in results/miniature: .*{place} is not a"):
+        plan("miniature")
+    assert Path(place).read_text() == "somebody's"
 
 
 def test_a_gpu_that_is_not_there_is_asked_for_before_the_first_job(checkout, monkeypatch):

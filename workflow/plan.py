@@ -40,12 +40,16 @@ OBTAINING = {"coco_data", "mpii_data", "coco_detections"}
 
 
 class Plan:
-    """A checked config, as the rules see it. PoseError for runs that cannot be."""
+    """A checked config, as the rules see it. PoseError for runs and results that cannot be."""
 
     def __init__(self, blocks: Sequence[Config], several: bool = False) -> None:
         """``several``: the config has a list of runs, whose names then tell data set and input."""
         self.config = blocks[0]
         self.results = f"results/{self.config.name}"
+        try:
+            output_folder(self.results)
+        except ArgumentTypeError as error:  # Snakemake's own are tracebacks
+            raise PoseError(str(error)) from None
         self.runs: dict[str, Run] = {}
         for run in (Run(model, block) for block in blocks for model in block.models):
             name = f"{run.settings.dataset}-{run.model}-{run.size}" if several else run.model
@@ -345,17 +349,13 @@ class Plan:
     def start(self, targets: Iterable[str], trains: bool = False, needs_gpu: bool = False) -> None:
         """End Snakemake, before the first job, where another one works or something is missing.
 
-        That is a folder to write in, the data, those to train on where it ``trains``, or a GPU of
-        this machine where it ``needs_gpu``. A dry run plans without them.
+        That is the data, those to train on where it ``trains``, or a GPU of this machine where it
+        ``needs_gpu``. A dry run plans without them.
         """
         self._lock = Lock(Path(".snakemake/pose.support.lock"))  # until this process ends
         if not self._lock.acquire():
             holder = self._lock.holder()
             raise PoseError(f"another Snakemake ({holder}) works in this folder; wait for it")
-        try:
-            output_folder(self.results)
-        except ArgumentTypeError as error:
-            raise PoseError(str(error)) from None
         if self.config.device == "auto" and not self.gpus:
             print("device auto: no GPU is visible, so everything runs on the CPU", file=sys.stderr)
         if not OBTAINING & set(targets):
