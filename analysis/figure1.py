@@ -270,7 +270,7 @@ def _cost_axis(axes: Axes, label: str) -> None:
     axes.set(xscale="log", xlabel=label)
     axes.margins(x=0.13, y=0.1)
     low, high = axes.get_xlim()
-    subs = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    subs = (1, 2, 5) if high > 4 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
