@@ -53,9 +53,10 @@ def _is_one(values: pd.Series) -> bool:
 
 
 def demo_table() -> str:
-    """The orders on rendered people with the demo's seed, of all measured files of them."""
+    """The orders on rendered people with the demo's seed, of all that ``make demo`` measured."""
     files = sorted(FOLDER.glob("synthetic-controlled-*.csv"))
-    runs = pd.concat([pd.read_csv(file).query("seed == 0") for file in files] or [pd.DataFrame()])
+    of_demo = "seed == 0 and command.str.startswith('make demo')"
+    runs = pd.concat([pd.read_csv(file).query(of_demo) for file in files] or [pd.DataFrame()])
     paper, sheet, rows = reported.ablation().rename(index=str), model_sheet(), []
     for order, model in ablation(sheet).items():
         row = {"order": order}

@@ -1,6 +1,7 @@
 """A training can be interrupted anywhere and ends as if it had not been."""
 
 import json
+import multiprocessing
 import signal
 import sys
 from pathlib import Path
@@ -236,6 +237,13 @@ def test_workers_change_nothing_about_the_batches(data_root):
         return torch.cat([batch["image"] for batch in training_loader(dataset, batches, workers)])
 
     assert torch.equal(images(0), images(2))
+
+
+def test_the_loaders_workers_end_with_the_training(data_root, tmp_path):
+    others = multiprocessing.active_children()
+    trainer = tiny_trainer(data_root, tmp_path, {"workers": 2}, epochs=1, warmup_epochs=0)
+    trainer.run()
+    assert trainer.position.epoch == 1 and multiprocessing.active_children() == others
 
 
 def test_every_epoch_has_its_own_order_and_no_sample_twice():

@@ -1,13 +1,16 @@
 """Work off a config without Snakemake: ``python workflow/scripts/plain.py CONFIG --archive FILE``.
 
 For rendered people, on a machine with PyTorch and little else: several trainings at a time on one
-card, each then predicted and scored. Results lie where the workflow puts them; the archive holds
-logs, scores and the annotations, but no weights. A run that has its scores is left alone.
+card, each then predicted and scored while the next ones train. Results lie where the workflow puts
+them; the archive holds logs, scores, the annotations, and of the weights what they tell of
+themselves. A run that has its scores is left alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import os
 import subprocess
 import sys
@@ -15,19 +18,22 @@ import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Semaphore
 
 import yaml
+from safetensors.numpy import save
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic, read_text
+from pose.weights.about import read_plain
 from workflow.runs import Run, scoring
 from workflow.scripts.launch import workers
 from workflow.settings import Config, read, require_single_keys
 
-LEFT_OUT = ("weights.safetensors", "data")
+WEIGHTS = "weights.safetensors"
 
 
 def run(folder: Path, log: str, module: str, *arguments: object) -> None:
@@ -42,15 +48,16 @@ def run(folder: Path, log: str, module: str, *arguments: object) -> None:
 
 
 def work_off(
-    model: str, seed: int, config: Config, folder: Path, loaders: int, until: float
+    model: str, seed: int, config: Config, folder: Path, loaders: int, until: float, card: Semaphore
 ) -> str:
-    """Train, predict and score one run and seed; its failure, if any. Nothing after ``until``."""
-    if time.monotonic() > until:
-        return ""
+    """Train, predict and score one run and seed; its failure, if any.
+
+    It waits for its place on the ``card`` to train, and does nothing after ``until``.
+    """
     chosen = Run(model, config)
     experiment = chosen.experiment(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    metrics, weights = folder / "metrics_gt.json", folder / "weights.safetensors"
+    metrics, weights = folder / "metrics_gt.json", folder / WEIGHTS
     device = ("--device", config.device, "--workers", loaders)
     shared = ("--experiment", experiment.model_dump_json(), "--data-root", chosen.root)
     run_dir = Path("runs", config.name, model, f"seed{seed}")
@@ -60,7 +67,10 @@ def work_off(
     found = ("--predictions", predictions, "--output", metrics)
     try:
         if not metrics.exists():
-            run(folder, "train", "pose.train", *shared, *outputs, *device)
+            with card:
+                if time.monotonic() > until:
+                    return ""
+                run(folder, "train", "pose.train", *shared, *outputs, *device)
             infer = ("--weights", weights, "--output", predictions)
             run(folder, "infer", "pose.infer", *shared, *infer, *device)
             labels = scoring(experiment, chosen.root, seed, "gt")
@@ -98,10 +108,12 @@ def main(argv: list[str] | None = None) -> None:
     rendering = ("--output", config.data_root, "--settings", settings)
     run(results, "rendered", "pose.data.synthetic", *rendering)
     loaders = workers(args.cores // args.at_once, int(config.device == "cuda"))
-    with ThreadPoolExecutor(args.at_once) as pool:
+    card = Semaphore(args.at_once)
+    with ThreadPoolExecutor(2 * args.at_once) as pool:
         started = [
             pool.submit(
-                work_off, model, seed, config, results / model / f"seed{seed}", loaders, until
+                *(work_off, model, seed, config, results / model / f"seed{seed}"),
+                *(loaders, until, card),
             )
             for seed in config.seeds
             for model in config.models
@@ -110,12 +122,20 @@ def main(argv: list[str] | None = None) -> None:
     with atomic(args.archive) as path, tarfile.open(path, "w:gz") as archive:
         archive.add(results, filter=lambda file: None if _left_out(file.name) else file)
         archive.add(Path(config.data_root, "annotations"))
+        for weights in sorted(results.glob(f"*/seed*/{WEIGHTS}")):
+            _add(archive, weights, save({}, {"about": json.dumps(read_plain(weights))}))
     if failures:
         raise PoseError("; ".join(failures))
 
 
 def _left_out(name: str) -> bool:
-    return Path(name).name in LEFT_OUT
+    return Path(name).name in (WEIGHTS, "data")
+
+
+def _add(archive: tarfile.TarFile, path: Path, content: bytes) -> None:
+    entry = tarfile.TarInfo(str(path))
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
 
 
 if __name__ == "__main__":
