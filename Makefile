@@ -40,10 +40,10 @@ report: setup
 		|| echo "Workflow  not made, as $$folder/logs/report.zip.log says"
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: setup
-	$(BIN)/python -m pytest -n 2 -m ""
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
 
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check openvino==2026.4.1

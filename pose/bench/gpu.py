@@ -129,7 +129,7 @@ def _parts(
         every = ways | (OTHERS if model in orders else both)
         parts[f"{_title(model, chunk)}, all ways"] = steps(model, chunk, every)
     for images, model in itertools.product(larger, models):
-        parts[_title(model, images)] = steps(model, images, ways)
+        parts[_title(model, images)] = steps(model, images, ways | both)
     if not quick:
         parts[f"{_title(orders[0], chunk)}, compiled"] = steps(orders[0], chunk, released | FAST)
     return parts

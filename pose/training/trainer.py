@@ -97,13 +97,11 @@ class Trainer:
         self._resume()
         settings = self.experiment.train
         tf32 = settings.precision == "tf32"
-        try:
-            while self.position.epoch < self.epochs:
-                with arithmetic(tf32, settings.cudnn_benchmark, settings.deterministic):
-                    self._train_epoch()
-                self._end_epoch()
-        finally:
-            del self.loader  # ends its workers; PyTorch 2.11 waits for each of them 5 s at its exit
+        while self.position.epoch < self.epochs:
+            with arithmetic(tf32, settings.cudnn_benchmark, settings.deterministic):
+                self._train_epoch()
+            self._end_epoch()
+        del self.loader  # ends its workers; PyTorch 2.11 waits for each of them 5 s at its exit
         self._write_history()
         self._sign_best()
 
