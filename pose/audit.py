@@ -202,9 +202,9 @@ def main(argv: list[str] | None = None) -> None:
     architecture = experiment.model_options.architecture()
     model = create_model(experiment.model, len(dataset.keypoints), **architecture)
     load_weights(model, args.weights)
-    model.to(device, memory_format=torch.channels_last)
     scorer = SCORERS[dataset.metric](dataset.read_truth(dataset.ground_truth(args.data_root)))
     with faults_in_one_line(f"set test.inference_batch below {experiment.test.inference_batch}"):
+        model.to(device, memory_format=torch.channels_last)
         rows = {
             boxes: list(audit(model, samples, experiment, scorer, device, args.workers))
             for boxes, samples in sources.items()

@@ -210,9 +210,9 @@ def main(argv: list[str] | None = None) -> None:
     architecture = experiment.model_options.architecture()
     model = create_model(experiment.model, joints, **architecture)
     load_weights(model, args.weights)
-    model.to(device, memory_format=torch.channels_last)
     smaller = f"set test.inference_batch below {experiment.test.inference_batch}"
-    with process_group(PATIENCE), faults_in_one_line(smaller):
+    with faults_in_one_line(smaller), process_group(PATIENCE):
+        model.to(device, memory_format=torch.channels_last)
         fold_batch_norm(model.eval(), torch.zeros(1, 3, *experiment.input_size, device=device))
         for output, samples in people.items():
             predictions = predict(model, samples, experiment, device, args.workers)

@@ -60,6 +60,7 @@ from pose.evaluation.results import rescore
 from pose.infer import predict_batches
 from pose.training.best import FILE as BEST
 from pose.training.checkpoint import NAME
+from pose.training.faults import faults_in_one_line
 from pose.weights import catalogue, model_of, open_published, read_published
 from pose.weights.about import is_pickle, read_about
 from pose.weights.file import load_weights
@@ -295,7 +296,8 @@ def main(argv: list[str] | None = None) -> None:
     for start in range(0, len(args.images), PHOTOS_AT_ONCE):
         paths = args.images[start : start + PHOTOS_AT_ONCE]
         photos = {path.name: read_photo(path) for path in paths}
-        found = predict_photos(model, experiment, photos, boxes, device)
+        with faults_in_one_line("use --device cpu"):
+            found = predict_photos(model, experiment, photos, boxes, device)
         for result in found:
             joints = np.reshape(result["keypoints"], (-1, 3))
             draw_skeleton(photos[result["image"]], joints, keypoints)

@@ -99,7 +99,7 @@ def train(
 
     ``wait``: for another one to end, instead of the PoseError. ``options`` are the Trainer's.
     """
-    with faults_in_one_line(less_memory(experiment.train)), run_lock(run_dir, wait):
+    with run_lock(run_dir, wait):
         train_set = open_split(experiment.dataset, data_root, "train", experiment.input_size)
         val_set = open_split(experiment.dataset, data_root, "val", experiment.input_size)
         check_truth(experiment, data_root, val_set)
@@ -174,7 +174,8 @@ def main(argv: list[str] | None = None) -> None:
 
     experiment = read_experiment(args.experiment)
     device = select_device(args.device)
-    with distributed.process_group(timedelta(minutes=args.timeout_minutes)):
+    lost = faults_in_one_line(less_memory(experiment.train))
+    with lost, distributed.process_group(timedelta(minutes=args.timeout_minutes)):
         train(
             experiment,
             args.data_root,

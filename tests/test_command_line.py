@@ -191,6 +191,25 @@ def test_a_driver_older_than_torchs_cuda_is_told_with_both_versions():
 BUILT_FOR = ["sm_75", "sm_80", "sm_86", "sm_90"]
 
 
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_gpu_that_is_there_but_not_for_this_torch_is_no_reason_to_take_the_cpu(
+    device, monkeypatch
+):
+    def init() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 12020).")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    with pytest.raises(PoseError, match=r"driver knows CUDA up to 12\.2"):
+        select_device(device)
+    card = {"is_available": True, "device_count": 1, "get_device_name": "Tesla V100"}
+    card |= {"get_arch_list": BUILT_FOR, "get_device_capability": (7, 0)}
+    for name, answer in card.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    with pytest.raises(PoseError, match=r"Tesla V100 has compute capability 7\.0"):
+        select_device(device)
+
+
 def test_a_gpu_for_which_torch_has_no_code_is_named():
     with pytest.raises(
         PoseError, match=r"Tesla V100 has compute capability 7\.0, .*no code \(sm_7"

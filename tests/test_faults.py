@@ -295,6 +295,11 @@ def test_running_out_of_memory_says_which_setting_to_lower(data_root, tmp_path):
             r"out of memory .*buy more",
         ),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), r"out of memory .*buy more"),
+        (
+            RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+            r"out of memory .*buy more",  # as cuDNN 9 says it
+        ),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling"), "out of memory"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), r"out of memory"),
         (
             RuntimeError("GET was unable to find an engine to execute this computation"),

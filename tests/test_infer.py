@@ -13,7 +13,7 @@ import torch
 from prediction_runs import CPU, ROOT, SIZE, TinyNet, predict_together, settings, with_a_lost_image
 from safetensors.torch import save_file
 
-from pose import evaluate, infer
+from pose import audit, evaluate, infer
 from pose.config import experiment
 from pose.data.samples import open_split
 from pose.data.synthetic.render import write_dataset
@@ -23,6 +23,7 @@ from pose.evaluation.predictions import Predictions
 from pose.evaluation.score import score
 from pose.infer import predict
 from pose.models import create_model
+from pose.models.mobile import ShuffleNetV2Pose
 from pose.support.errors import PoseError
 from pose.support.fingerprint import code_of
 from pose.weights.about import read_about, require_fit
@@ -135,6 +136,19 @@ def test_one_process_predicts_both_sources_of_boxes_as_two_do(data_root, tmp_pat
         alone, together = (Predictions.load(paths[name]) for name in (boxes, f"both_{boxes}"))
         np.testing.assert_array_equal(together.keypoints, alone.keypoints)
         assert together.about == alone.about and together.about["boxes"] == boxes
+
+
+@pytest.mark.parametrize("method", ["to", "forward"])
+def test_a_full_memory_names_the_batch_of_inference(data_root, tmp_path, monkeypatch, method):
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+    arguments = arguments_of(data_root, tmp_path)
+    monkeypatch.setattr(ShuffleNetV2Pose, method, full)
+    line = r"^error: out of memory \(.* 2.00 GiB\); set test.inference_batch below 64$"
+    for main, output in ((infer.main, "gt.npz"), (audit.main, "audit.csv")):
+        with pytest.raises(SystemExit, match=line):
+            main([*arguments, "--output", str(tmp_path / output)])
 
 
 def test_a_second_output_without_a_second_source_of_boxes_is_refused(tmp_path, capsys):

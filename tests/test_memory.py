@@ -1,15 +1,18 @@
 """The memory of a training step: counted without a GPU, and which chunk of a batch fits."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
+import torch
 from test_plan import config
+from training_runs import small_experiment
 
 from pose.config import experiment
 from pose.config.model_sheet import model_sheet
 from pose.models import create_model
 from pose.support.errors import PoseError
-from pose.train import require_memory
+from pose.train import require_memory, train
 from pose.training.activations import count
 from pose.training.memory import Need, expected, require_fit
 from workflow.memory import traffic
@@ -87,6 +90,13 @@ def test_a_training_that_is_sure_not_to_fit_is_refused_with_the_chunk_that_would
     ):
         require_fit(need, released, 16, 24e9)
     require_fit(need, released.model_copy(update={"compile": True}), 16, 24e9)
+
+
+def test_a_training_looks_at_its_card_before_anything_is_on_it(data_root, tmp_path, monkeypatch):
+    card = SimpleNamespace(total_memory=10**7)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    with pytest.raises(PoseError, match=r"4 images at a time need .* of the GPU's 0 GB"):
+        train(small_experiment(), data_root, tmp_path, torch.device("cuda"))
 
 
 def test_a_card_that_is_too_small_is_named_before_the_first_step():

@@ -289,6 +289,15 @@ def test_weights_that_give_no_numbers_are_told_and_nothing_is_written(folder, tm
     assert os.listdir(tmp_path / "out") == []
 
 
+def test_a_full_memory_of_a_gpu_leads_to_the_cpu(folder, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(SystemExit, match=r"^error: out of memory .*2.00 GiB\); use --device cpu$"):
+        command(folder, "a.jpg", output_dir=tmp_path)
+
+
 def test_weights_whose_facts_are_nested_too_deeply_tell_nothing(tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "deep.safetensors", {"about": "[" * 100_000})
     with pytest.raises(PoseError, match=r"deep.safetensors does not tell its model and input"):

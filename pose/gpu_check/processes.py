@@ -20,7 +20,6 @@ from pose.data.synthetic.rendered import SyntheticSettings
 from pose.gpu_check import nets
 from pose.gpu_check.findings import Findings, Setup, error
 from pose.parallel import distributed
-from pose.parallel.flat import Flat
 from pose.support.device import arithmetic
 from pose.weights.read import read_state_dict
 
@@ -29,6 +28,9 @@ SMALL = 0.03
 SHARED_LOSS, SHARED_GRADIENTS, SHARED_STATISTICS = 1e-5, 5e-3, 1e-5
 """Differences of two processes with a chunk each from one with both, in the first step."""
 PATIENCE = 120.0
+
+Share = tuple[float, torch.Tensor, torch.Tensor]
+"""Loss, gradients and running statistics."""
 
 context = multiprocessing.get_context("forkserver")
 
@@ -132,14 +134,21 @@ def _equal(one: Command, other: Command) -> bool:
 
 
 def distribution(setup: Setup, found: Findings) -> None:
-    """NCCL in one process; and two processes on the device, equal to one that takes both chunks.
+    """A process that takes both chunks alone; in a group of its own, by NCCL; and two, of one each.
 
     NCCL takes one process a GPU, so that the two talk by gloo.
     """
     with TemporaryDirectory() as name:
-        if not setup.quick:
-            _exchange(setup, found, Path(name, "nccl"))
         whole = _shared(setup, _chunked(setup))
+        dist.init_process_group(
+            "gloo" if setup.quick else "cpu:gloo,cuda:nccl",
+            init_method=f"file://{Path(name, 'group')}",
+            **{"world_size": 1, "rank": 0},
+        )
+        shared = _shared(setup, _chunked(setup))
+        _same(found, "in a group of one", shared, whole)
+        found.at_most("statistics in a group of one", error(shared[2], whole[2]), SHARED_STATISTICS)
+        dist.destroy_process_group()
         files = [Path(name, f"{rank}.pt") for rank in (0, 1)]
         ranks = [
             context.Process(target=_rank, args=(setup, Path(name, "gloo"), rank, file))
@@ -153,24 +162,15 @@ def distribution(setup: Setup, found: Findings) -> None:
         there = all(process.exitcode == 0 for process in ranks)
         found.require(there, "two processes on one device do not end well")
         for file in files if there else ():
-            loss, gradients, statistics = torch.load(file)
-            found.at_most(f"loss {file.stem}", abs(loss / whole[0] - 1), SHARED_LOSS)
-            found.at_most(f"gradients {file.stem}", error(gradients, whole[1]), SHARED_GRADIENTS)
+            shared = torch.load(file)
+            _same(found, file.stem, shared, whole)
             if file is files[0]:  # the statistics that are kept
-                found.at_most("statistics", error(statistics, whole[2]), SHARED_STATISTICS)
+                found.at_most("statistics", error(shared[2], whole[2]), SHARED_STATISTICS)
 
 
-def _exchange(setup: Setup, found: Findings, store: Path) -> None:
-    backend, place = "cpu:gloo,cuda:nccl", f"file://{store}"
-    dist.init_process_group(backend, init_method=place, world_size=1, rank=0)
-    sent = [torch.randn(1000, device=setup.device), torch.randn(7, device=setup.device)]
-    kept, flat = [tensor.clone() for tensor in sent], Flat(sent)
-    vectors = flat.read()
-    for shared in vectors:
-        dist.all_reduce(shared)
-    flat.write(vectors)
-    found.require(all(map(torch.equal, sent, kept)), "NCCL changes what one process exchanges")
-    dist.destroy_process_group()
+def _same(found: Findings, name: str, shared: Share, whole: Share) -> None:
+    found.at_most(f"loss {name}", abs(shared[0] / whole[0] - 1), SHARED_LOSS)
+    found.at_most(f"gradients {name}", error(shared[1], whole[1]), SHARED_GRADIENTS)
 
 
 def _chunked(setup: Setup) -> Experiment:
@@ -178,8 +178,8 @@ def _chunked(setup: Setup) -> Experiment:
     return nets.settings(setup, *nets.of(setup, nets.ORDERS[:1]), 8, **cut)
 
 
-def _shared(setup: Setup, chosen: Experiment) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """This process's share of a step: loss, gradients and running statistics."""
+def _shared(setup: Setup, chosen: Experiment) -> Share:
+    """This process's share of a step."""
     crops, number, of = nets.batch(setup, 8), distributed.rank(), distributed.world_size()
     take = nets.stepper(setup, nets.net(chosen.model, False), chosen)
     with arithmetic():

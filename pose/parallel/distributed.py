@@ -50,7 +50,7 @@ def world_size() -> int:
 
 def average(value: Tensor) -> Tensor:
     """The mean of every process's ``value``, on its device; GPUs are not waited for."""
-    if world_size() > 1:
+    if dist.is_initialized():
         dist.all_reduce(value)
         value /= world_size()
     return value
@@ -62,7 +62,7 @@ def largest(*values: int) -> list[int]:
     It waits for the other processes' CPUs, which run ahead of their GPUs: asking at every step
     costs no device time, keeps them in step, and notices at once when one is gone.
     """
-    if world_size() == 1:
+    if not dist.is_initialized():
         return list(values)
     shared = torch.tensor(values)
     dist.all_reduce(shared, dist.ReduceOp.MAX)
@@ -81,7 +81,7 @@ def error_on_every_rank(message: str) -> BaseException:
 
 def from_first(value: Any) -> Any:
     """The first process's ``value``."""
-    if world_size() == 1:
+    if not dist.is_initialized():
         return value
     shared = [value]
     dist.broadcast_object_list(shared, device=torch.device("cpu"))
@@ -104,14 +104,14 @@ def by_first(work: Callable[[], Any]) -> Any:
 
 def average_gradients(model: nn.Module) -> None:
     """Give every process the mean of all processes' gradients, in one exchange."""
-    if world_size() > 1:
+    if dist.is_initialized():
         gradients = Flat(p.grad for p in model.parameters() if p.grad is not None)
         gradients.write([average(vector) for vector in gradients.read()])
 
 
 def share(tensors: Iterable[Tensor]) -> None:
     """Give every process the first one's values."""
-    if world_size() > 1:
+    if dist.is_initialized():
         shared = Flat(tensors)
         vectors = shared.read()
         for vector in vectors:

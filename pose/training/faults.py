@@ -12,14 +12,11 @@ from pose.config import Training
 from pose.support.errors import PoseError
 
 WORKER_MEMORY = "it may have run out of memory or of /dev/shm: lower --workers"
-OUT_OF_MEMORY = (
-    "DefaultCPUAllocator",
-    "CUDA out of memory",
-    "CUDA error: out of memory",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_ALLOC_FAILED",
+OUT_OF_MEMORY = re.compile(
+    r"DefaultCPUAllocator|CUDA out of memory|CUDA error: out of memory"
+    r"|CU(DNN|BLAS)_STATUS_\w*ALLOC\w*_FAILED|CUBLAS_STATUS_NOT_INITIALIZED"
 )
-"""What messages of running out of memory have in them, whatever their type."""
+"""In messages of running out of memory, whatever their type; cuBLAS needs some to start."""
 CUT_SHORT = r"ImportError: (\S+/c[a-z2-7]{51}\.\S*so): (file too short|invalid ELF header)"
 """Of a library that torch.compile named after its content: no other is anybody's to delete."""
 
@@ -72,7 +69,7 @@ def _explained(error: BaseException, text: str, remedy: str) -> str | None:
 def out_of_memory(error: BaseException) -> bool:
     """Whether the CPU's or a GPU's memory was too small."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or any(phrase in str(error) for phrase in OUT_OF_MEMORY)
+    return known or OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _telling(text: str) -> str:
