@@ -183,6 +183,20 @@ def test_no_step_waits_for_the_device(loss):
     assert later.found == []
 
 
+@pytest.mark.parametrize("chosen", [{}, {"precision": "fp16"}, CHUNKS, {"cuda_graph": True}])
+def test_a_whole_step_reads_no_number_from_the_device(chosen, monkeypatch):
+    if chosen.get("cuda_graph"):
+        imitate_a_gpu(monkeypatch)
+    take = stepper(TinyNet().train(), 0.01, **chosen)
+    whole = batch(take.experiment.train.batch_size)
+    before = take.model.layers[0].weight.clone()
+    with HostWaits() as waits:
+        for number in range(2):
+            take(whole, number)
+    assert not torch.equal(take.model.layers[0].weight, before)
+    assert waits.found == []
+
+
 def test_fp32_is_not_tf32_unless_it_is_asked_for_and_evaluation_never_is():
     cudnn = torch.backends.cudnn
     outside = (cudnn.allow_tf32, cudnn.benchmark, torch.are_deterministic_algorithms_enabled())
