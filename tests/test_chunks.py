@@ -247,9 +247,10 @@ def test_many_tensors_travel_as_one_of_each_type():
     assert all(map(torch.equal, tensors, kept))
 
 
-def test_activations_that_need_their_input_backward_do_not_write_over_it_in_training():
+@pytest.mark.parametrize("activation", [nn.SiLU, nn.Mish, nn.Hardswish, nn.Hardsigmoid])
+def test_activations_that_need_their_input_backward_do_not_write_over_it_in_training(activation):
     torch.manual_seed(0)
-    nets = [nn.Sequential(nn.Conv2d(3, 17, 4, 4), nn.SiLU(inplace=True)) for _ in "ab"]
+    nets = [nn.Sequential(nn.Conv2d(3, 17, 4, 4), activation(inplace=True)) for _ in "ab"]
     nets[1].load_state_dict(nets[0].state_dict())
     batch_loss(nets[0], batch(2), small_experiment(), 0, CPU).backward()
     stepper(nets[1])(batch(2), 0)
