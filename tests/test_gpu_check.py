@@ -50,6 +50,15 @@ def test_a_check_that_cannot_run_says_why_and_one_that_breaks_is_a_failure(monke
     assert told["reason"].startswith("RuntimeError: CUDA error: an illegal memory access")
 
 
+def test_a_check_whose_process_dies_is_a_failure_that_says_how(monkeypatch):
+    fork = run.multiprocessing.get_context("fork")  # starts at once, and knows the stand-in
+    monkeypatch.setattr(run.multiprocessing, "get_context", lambda _: fork)
+    monkeypatch.setattr(run, "PATIENCE", 20.0)
+    monkeypatch.setattr(numerics, "step", lambda *_: os._exit(7))
+    told = run.check_apart("step", CPU)
+    assert told["verdict"] == "failed" and told["reason"] == "its process ended with 7"
+
+
 @pytest.mark.parametrize("verdict", ["passed", "failed", "skipped"])
 def test_every_check_is_a_line_a_row_of_the_table_and_rows_of_the_csv(
     monkeypatch, tmp_path, capsys, verdict
