@@ -5,14 +5,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
 from recording import imitate_a_gpu
-from training_runs import CPU, ROOT
+from training_runs import CPU, ROOT, TinyNet
 
+from pose.config import Experiment
 from pose.gpu_check import CHECKS, __main__, nets, numerics, run
 from pose.gpu_check.findings import Findings, Setup
+from pose.training.step import Batch
 
 
 def test_a_figure_beyond_its_limit_is_a_failure_and_one_within_is_none():
@@ -96,6 +99,33 @@ def test_without_a_gpu_one_line_says_so_and_nothing_is_checked(tmp_path, capsys)
 def test_an_unknown_check_is_named(capsys):
     with pytest.raises(SystemExit, match=r"unknown check 'party' \(did you mean 'parity'\?\)"):
         __main__.main(["party"])
+
+
+def test_of_every_way_to_step_the_third_step_is_to_wait_for_nothing(monkeypatch):
+    imitate_a_gpu(monkeypatch)
+    monkeypatch.setattr(Setup, "require_gpu", lambda *_: None)
+    monkeypatch.setattr(nets, "net", lambda *_: TinyNet())
+    judged, modes, stepper = [], ["default"], nets.stepper
+
+    def looking(setup: Setup, model: torch.nn.Module, chosen: Experiment) -> Callable:
+        take, taken = stepper(setup, model, chosen), []
+
+        def step(crops: Batch, number: int) -> None:
+            take(crops, number)
+            taken.append(number)
+            if modes[-1] == "error":
+                judged.append((len(taken), take.chunks, take.recorded is not None))
+                raise RuntimeError("called a synchronizing CUDA operation")
+
+        return step
+
+    monkeypatch.setattr(nets, "stepper", looking)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    told = run.check("waits", CPU)
+    assert judged == [(3, 1, False), (3, 1, False), (3, 1, True), (3, 2, False)]
+    assert modes[-1] == "default"
+    for kind in ("fp32", "fp16", "recorded", "two chunks"):
+        assert f"{kind}: called a synchronizing CUDA operation" in told["reason"]
 
 
 @pytest.mark.slow
