@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,7 +82,8 @@ def test_every_check_is_a_line_a_row_of_the_table_and_rows_of_the_csv(
         __main__.main(arguments)
     lines = capsys.readouterr().out.splitlines()
     assert {json.loads(line)["check"] for line in lines[: len(CHECKS)]} == set(CHECKS)
-    assert [line.split()[:2] for line in lines[-10:]] == [[name, verdict] for name in CHECKS]
+    assert [line.split()[:2] for line in lines[-11:-1]] == [[name, verdict] for name in CHECKS]
+    assert re.fullmatch(r"all, together +[0-9]\.[0-9] s", lines[-1])
     with output.open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(CHECKS) + 1
