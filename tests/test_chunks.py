@@ -183,6 +183,20 @@ def test_no_step_waits_for_the_device(loss):
     assert later.found == []
 
 
+@pytest.mark.parametrize("chosen", [{}, {"precision": "fp16"}, CHUNKS, {"cuda_graph": True}])
+def test_a_whole_step_reads_no_number_from_the_device(chosen, monkeypatch):
+    if chosen.get("cuda_graph"):
+        imitate_a_gpu(monkeypatch)
+    take = stepper(TinyNet().train(), 0.01, **chosen)
+    whole = batch(take.experiment.train.batch_size)
+    before = take.model.layers[0].weight.clone()
+    with HostWaits() as waits:
+        for number in range(2):
+            take(whole, number)
+    assert not torch.equal(take.model.layers[0].weight, before)
+    assert waits.found == []
+
+
 def test_fp32_is_not_tf32_unless_it_is_asked_for_and_evaluation_never_is():
     cudnn = torch.backends.cudnn
     outside = (cudnn.allow_tf32, cudnn.benchmark, torch.are_deterministic_algorithms_enabled())
@@ -233,9 +247,10 @@ def test_many_tensors_travel_as_one_of_each_type():
     assert all(map(torch.equal, tensors, kept))
 
 
-def test_activations_that_need_their_input_backward_do_not_write_over_it_in_training():
+@pytest.mark.parametrize("activation", [nn.SiLU, nn.Mish, nn.Hardswish, nn.Hardsigmoid])
+def test_activations_that_need_their_input_backward_do_not_write_over_it_in_training(activation):
     torch.manual_seed(0)
-    nets = [nn.Sequential(nn.Conv2d(3, 17, 4, 4), nn.SiLU(inplace=True)) for _ in "ab"]
+    nets = [nn.Sequential(nn.Conv2d(3, 17, 4, 4), activation(inplace=True)) for _ in "ab"]
     nets[1].load_state_dict(nets[0].state_dict())
     batch_loss(nets[0], batch(2), small_experiment(), 0, CPU).backward()
     stepper(nets[1])(batch(2), 0)

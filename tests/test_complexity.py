@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from analysis import complexity_table, reported
 from pose.complexity import input_size, main, measure, read_sheet
 from pose.models import create_model, list_models
 from pose.support.errors import PoseError
+from pose.training.activations import count
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,6 +98,21 @@ def test_latency_stands_in_a_table_of_its_own_with_device_and_threads(tmp_path):
         (row,) = csv.DictReader(rows)
     assert list(row)[3:] == ["latency_ms", "passes", "device", "threads"]
     assert 0 < float(row["latency_ms"]) < 10_000 and int(row["threads"]) == torch.get_num_threads()
+
+
+def test_training_memory_is_what_a_step_was_counted_to_keep(tmp_path, capsys):
+    file = tmp_path / "memory.csv"
+    main(["shufflenetv2@64x64", "--memory", "8", "--csv", str(file)])
+    with file.open(newline="") as rows:
+        (row,) = csv.DictReader(rows)
+    build = partial(create_model, "shufflenetv2", 17)
+    assert int(row["params"]) == sum(p.numel() for p in build().parameters())
+    assert row["images"] == "8"
+    for precision, name in (("fp32", "fp32"), ("fp16", "16bit")):
+        need = count(build, (64, 64), precision, 8)
+        assert float(row[f"bytes_{name}"]) == pytest.approx(need.an_image, abs=0.5)
+        step = need.always + 8 * need.an_image
+        assert float(row[f"step_gb_{name}"]) == pytest.approx(step / 1e9, abs=5e-4)
 
 
 @pytest.mark.parametrize("text", ["256", "256x", "256*192", "0x64", "256x190", "-4x64", "axb"])

@@ -7,7 +7,7 @@ import pytest
 
 from pose.config import Experiment, experiment, parse, read_experiment
 from pose.config.model_sheet import model_sheet
-from pose.config.presets import protocols
+from pose.config.presets import protocols, recipe_of, recipes
 from pose.experiment import main
 from pose.support.errors import PoseError
 
@@ -46,16 +46,37 @@ def test_released_has_batch_statistics_of_each_gpu_s_own_samples():
     assert order(1, "controlled").train.micro_batch is None
 
 
-def test_recipes_have_batch_statistics_of_their_project_s_gpus():
-    coco, large = ("coco", (256, 192)), ("coco", (384, 288))
-    assert [chunk(model, *coco) for model in ("hrnet-w32", "litehrnet-18", "mobilenetv2")] == [
-        *(32, 64, 64)
-    ]
-    assert [chunk(model, *large) for model in ("hrnet-w48", "litehrnet-30", "cpn-r50")] == [
-        *(24, 32, 32)
-    ]
-    assert chunk("litehrnet-18", "mpii", (256, 256), protocol="controlled") == 32
-    assert chunk("hrnet-w32", *coco, protocol="controlled", recipe="common") is None
+# (model, data set, input) -> the project's batch, and what each of its GPUs had of it.
+BATCHES = {
+    ("hrnet-w32", "coco", (256, 192)): (128, 32),
+    ("hrnet-w48", "coco", (384, 288)): (96, 24),
+    ("simplebaseline-r50", "coco", (256, 192)): (128, 32),
+    ("litehrnet-18", "coco", (256, 192)): (512, 64),
+    ("litehrnet-30", "coco", (384, 288)): (256, 32),
+    ("litehrnet-18", "mpii", (256, 256)): (256, 32),
+    ("mobilenetv2", "coco", (256, 192)): (512, 64),
+    ("mobilenetv3", "coco", (256, 192)): (512, 64),
+    ("lpn-152", "coco", (256, 192)): (128, 32),
+    ("hourglass-8", "mpii", (256, 256)): (16, 16),
+    ("cpn-r50", "coco", (384, 288)): (32, 32),
+    ("cpn-inception", "coco", (384, 288)): (32, 32),
+    ("efficientpose-1", "mpii", (256, 256)): (20, 20),
+    ("efficientpose-4", "mpii", (600, 600)): (20, 10),  # ours: 20 need 110 GB
+    ("danet-72", "coco", (256, 192)): (128, 32),
+}
+
+
+@pytest.mark.parametrize("case", BATCHES)
+@pytest.mark.parametrize("protocol", ["released", "controlled"])
+def test_every_recipe_has_the_batch_and_the_batch_statistics_of_its_project_s_gpus(case, protocol):
+    batch = experiment(*case, protocol).train.batch_size
+    assert (batch, chunk(*case, protocol=protocol)) == BATCHES[case]
+
+
+def test_the_list_of_batches_has_every_recipe_and_the_common_one_shares_statistics():
+    assert {recipe_of(model) for model, *_ in BATCHES} == set(recipes())
+    common = {"protocol": "controlled", "recipe": "common"}
+    assert chunk("hrnet-w32", "coco", (256, 192), **common) is None
 
 
 @pytest.mark.parametrize(

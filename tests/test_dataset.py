@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from pose.config import experiment
 from pose.data.dataset import PoseDataset
 from pose.data.loader import EpochBatches, training_loader
+from pose.data.loader import testing_loader as loader_in_order  # pytest collects test*
 from pose.data.samples import open_split
 
 SIZE = (64, 48)
@@ -117,3 +118,11 @@ def test_memory_stays_flat_over_twenty_epochs_with_four_workers(samples, augment
     assert len(psutil.Process().children()) >= 4
     growth = max(used[e] for e in range(16, 20)) - max(used[e] for e in range(5, 9))
     assert growth < 20e6  # bytes; one image kept for each worker and epoch would be 40e6
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_gpu_is_loaded_from_page_locked_memory(samples, device):
+    dataset, there = PoseDataset(samples, SIZE), torch.device(device)
+    training = training_loader(dataset, EpochBatches(len(samples), 4, seed=0), 1, there)
+    testing = loader_in_order(dataset, 4, 1, there)
+    assert training.pin_memory == testing.pin_memory == (device == "cuda")

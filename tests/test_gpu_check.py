@@ -3,16 +3,20 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
 from recording import imitate_a_gpu
-from training_runs import CPU, ROOT
+from training_runs import CPU, ROOT, TinyNet
 
+from pose.config import Experiment
 from pose.gpu_check import CHECKS, __main__, nets, numerics, run
 from pose.gpu_check.findings import Findings, Setup
+from pose.training.step import Batch
 
 
 def test_a_figure_beyond_its_limit_is_a_failure_and_one_within_is_none():
@@ -50,6 +54,15 @@ def test_a_check_that_cannot_run_says_why_and_one_that_breaks_is_a_failure(monke
     assert told["reason"].startswith("RuntimeError: CUDA error: an illegal memory access")
 
 
+def test_a_check_whose_process_dies_is_a_failure_that_says_how(monkeypatch):
+    fork = run.multiprocessing.get_context("fork")  # starts at once, and knows the stand-in
+    monkeypatch.setattr(run.multiprocessing, "get_context", lambda _: fork)
+    monkeypatch.setattr(run, "PATIENCE", 20.0)
+    monkeypatch.setattr(numerics, "step", lambda *_: os._exit(7))
+    told = run.check_apart("step", CPU)
+    assert told["verdict"] == "failed" and told["reason"] == "its process ended with 7"
+
+
 @pytest.mark.parametrize("verdict", ["passed", "failed", "skipped"])
 def test_every_check_is_a_line_a_row_of_the_table_and_rows_of_the_csv(
     monkeypatch, tmp_path, capsys, verdict
@@ -69,7 +82,8 @@ def test_every_check_is_a_line_a_row_of_the_table_and_rows_of_the_csv(
         __main__.main(arguments)
     lines = capsys.readouterr().out.splitlines()
     assert {json.loads(line)["check"] for line in lines[: len(CHECKS)]} == set(CHECKS)
-    assert [line.split()[:2] for line in lines[-10:]] == [[name, verdict] for name in CHECKS]
+    assert [line.split()[:2] for line in lines[-11:-1]] == [[name, verdict] for name in CHECKS]
+    assert re.fullmatch(r"all, together +[0-9]\.[0-9] s", lines[-1])
     with output.open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(CHECKS) + 1
@@ -87,6 +101,33 @@ def test_without_a_gpu_one_line_says_so_and_nothing_is_checked(tmp_path, capsys)
 def test_an_unknown_check_is_named(capsys):
     with pytest.raises(SystemExit, match=r"unknown check 'party' \(did you mean 'parity'\?\)"):
         __main__.main(["party"])
+
+
+def test_of_every_way_to_step_the_third_step_is_to_wait_for_nothing(monkeypatch):
+    imitate_a_gpu(monkeypatch)
+    monkeypatch.setattr(Setup, "require_gpu", lambda *_: None)
+    monkeypatch.setattr(nets, "net", lambda *_: TinyNet())
+    judged, modes, stepper = [], ["default"], nets.stepper
+
+    def looking(setup: Setup, model: torch.nn.Module, chosen: Experiment) -> Callable:
+        take, taken = stepper(setup, model, chosen), []
+
+        def step(crops: Batch, number: int) -> None:
+            take(crops, number)
+            taken.append(number)
+            if modes[-1] == "error":
+                judged.append((len(taken), take.chunks, take.recorded is not None))
+                raise RuntimeError("called a synchronizing CUDA operation")
+
+        return step
+
+    monkeypatch.setattr(nets, "stepper", looking)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    told = run.check("waits", CPU)
+    assert judged == [(3, 1, False), (3, 1, False), (3, 1, True), (3, 2, False)]
+    assert modes[-1] == "default"
+    for kind in ("fp32", "fp16", "recorded", "two chunks"):
+        assert f"{kind}: called a synchronizing CUDA operation" in told["reason"]
 
 
 @pytest.mark.slow

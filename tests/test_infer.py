@@ -67,6 +67,19 @@ def test_a_lost_image_met_by_a_loaders_worker_is_one_line(samples, monkeypatch):
         infer.command(main)()
 
 
+def test_a_prediction_never_computes_in_tf32(samples, monkeypatch):
+    class Looking(TinyNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.add((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark))
+            return super().forward(images)
+
+    seen = set()
+    for flag in ("allow_tf32", "benchmark"):
+        monkeypatch.setattr(torch.backends.cudnn, flag, True)
+    predict(Looking(), samples, settings(), CPU)
+    assert seen == {(False, False)}
+
+
 @pytest.mark.parametrize("decode", ["quarter", "argmax", "dark", "soft_argmax"])
 def test_a_net_of_stride_1_is_decoded_from_its_own_maps_size(decode, samples):
     found = predict(TinyNet(stride=1), samples, settings(decode=decode, flip_shift=0), CPU)

@@ -35,6 +35,12 @@ def test_a_row_says_what_was_run_what_came_out_what_it_cost_and_where_it_comes_f
     assert (row["versions"], row["folder"]) == ("python 3.12 torch 2.14", str(folder))
 
 
+@pytest.mark.parametrize(("chunk", "told"), [(16, "chunks of 16"), (None, "each process's share")])
+def test_a_row_says_over_how_many_samples_batch_statistics_go(tmp_path, chunk, told):
+    write_run(tmp_path, train={"micro_batch": chunk, "synchronised_batch_norm": False})
+    assert load_results(tmp_path).loc[0, "batch_norm"] == told
+
+
 def test_columns_and_dtypes_are_the_same_whatever_the_runs_are(tmp_path):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", dataset="mpii", input="64x64", training=False,

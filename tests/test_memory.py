@@ -53,8 +53,12 @@ def test_every_model_has_been_counted():
     assert expected("another-net", (256, 192), settings) is None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model", model_sheet())
+FAST = ("shufflenetv2", "eeffpose-p0-order1")
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(m, marks=() if m in FAST else pytest.mark.slow) for m in model_sheet()]
+)
 def test_the_list_of_counts_is_that_of_the_present_nets(model):
     settings = experiment(model, COCO, (384, 384))
     build = partial(create_model, model, 17, **settings.model_options.architecture())

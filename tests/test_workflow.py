@@ -15,6 +15,7 @@ from snakemake_cli import ROOT, plan, snakemake
 
 from analysis import reported
 from pose import models
+from pose.config import experiment
 from pose.models import list_models
 from pose.support.lock import Lock
 
@@ -64,6 +65,14 @@ def test_the_papers_config_plans_every_row_of_its_tables(checkout):
     assert {f"coco-{r.model}-{r.input}" for r in reported.comparison(3).itertuples()} <= submitted
     for number in (1, 2, 3, 4):
         assert f"results/paper/tables/table{number}.html" in done.stdout
+    awaiting = re.findall(r"rule train:\n +input: .*paper/(\S+)/initial_weights.txt", done.stdout)
+    assert set(awaiting) == {run for run in planned if not _from_scratch(run)}
+
+
+def _from_scratch(run: str) -> bool:
+    dataset, model, size = re.fullmatch(r"(\w+)-(.*)-(\d+x\d+)", run).groups()
+    chosen = experiment(model, dataset, tuple(map(int, size.split("x"))))
+    return chosen.model_options.init == "scratch"
 
 
 def _documented() -> list[str]:
@@ -153,6 +162,16 @@ def test_every_rule_can_be_logged_timed_and_run_elsewhere():
                     assert directive in rule, f"{path.name}: {rule.splitlines()[0]} {directive}"
 
 
+def test_rules_that_fetch_files_run_where_the_network_is():
+    fetching = []
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            if re.search(r"-m pose\.(weights (initial|obtain)|data\.obtain) ", rule):
+                fetching.append(rule.partition(":")[0])
+                assert "localrule: True" in rule, fetching[-1]
+    assert {"initial_weights", "coco_data", "mpii_data"} < set(fetching)
+
+
 def test_every_word_that_a_rule_hands_to_the_shell_is_quoted():
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for field in re.findall(
@@ -228,14 +247,14 @@ def test_both_environments_name_the_same_packages():
 def test_the_labels_of_a_result_reveal_every_overridden_setting(checkout):
     done = snakemake(checkout, "--dry-run", "--printshellcmds", "--quiet", "progress")
     command = next(line for line in done.stdout.splitlines() if " pose.train " in line)
-    experiment = json.loads(re.search(r"--experiment '(.*?)' --data-root", command)[1])
+    chosen = json.loads(re.search(r"--experiment '(.*?)' --data-root", command)[1])
     overrides = yaml.safe_load((ROOT / "config/config.yaml").read_text())["overrides"]
     for part, settings in overrides.items():
         for key, value in settings.items():
-            assert experiment[part][key] == value
+            assert chosen[part][key] == value
             inner = value.items() if isinstance(value, dict) else [("", value)]
             for name, value in inner:
-                assert f"{key}{name and '.'}{name}={value}" in experiment["protocol"]
+                assert f"{key}{name and '.'}{name}={value}" in chosen["protocol"]
 
 
 def test_the_model_sheet_lists_the_registry_and_where_each_model_is_built():

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -88,10 +89,12 @@ def main(argv: list[str] | None = None) -> None:
     if device.type != args.device:
         print(said.getvalue().strip().replace("running on the CPU", "nothing was checked"))
         return
+    began = time.perf_counter()
     verdicts = _checked(args.names or list(CHECKS), device)
     print()
     for told in verdicts:
         print("{check:13} {verdict:8} {seconds!s:>6} s  {reason}".format(**told))
+    print(f"all, together{time.perf_counter() - began:16.1f} s")
     write(args.output, verdicts, device)
     if failed := [told["check"] for told in verdicts if told["verdict"] == "failed"]:
         raise PoseError(f"{len(failed)} of {len(verdicts)} checks failed: {', '.join(failed)}")

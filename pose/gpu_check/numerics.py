@@ -120,16 +120,18 @@ def waits(setup: Setup, found: Findings) -> None:
     """No step makes the CPU wait for the GPU."""
     setup.require_gpu("there is nothing to wait for on a CPU")
     crops = nets.batch(setup, 4)
-    for precision in ("fp32", "fp16"):
-        chosen = nets.settings(setup, nets.ORDERS[7], 4, precision=precision)
+    ways = {"fp32": {}, "fp16": {"precision": "fp16"}, "recorded": {"cuda_graph": True}}
+    ways["two chunks"] = {"micro_batch": 2, "synchronised_batch_norm": False}
+    for kind, way in ways.items():
+        chosen = nets.settings(setup, nets.ORDERS[7], 4, **way)
         take = nets.stepper(setup, nets.net(chosen.model, False), chosen)
-        for number in range(2):
+        for number in range(2):  # the first makes constants or records, which waits
             take(crops, number)
         torch.cuda.set_sync_debug_mode("error")
         try:
             take(crops, 2)
         except RuntimeError as problem:
-            found.require(False, f"{precision}: {str(problem).splitlines()[0]}")
+            found.require(False, f"{kind}: {str(problem).splitlines()[0]}")
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
