@@ -25,7 +25,7 @@ from pose.evaluation.coco import METRICS
 from pose.evaluation.submission import SERVER, read_server
 from pose.support.errors import PoseError
 from pose.support.files import read_json, read_text
-from pose.weights.about import read_plain
+from pose.weights.about import ALONE, read_plain
 
 Row = dict[str, Any]
 Content = TypeVar("Content")
@@ -77,9 +77,11 @@ class RunFolder:
 
     @cached_property
     def about(self) -> Row:
-        """What the weights tell of themselves."""
-        file = self.path / WEIGHTS
-        return (self.read(read_plain, file) or {}) if file.exists() else {}
+        """What the weights tell of themselves, or a file that tells it without them."""
+        for file, read in ((self.path / WEIGHTS, read_plain), (self.path / ALONE, read_json)):
+            if file.exists():
+                return _object(self.read(read, file) or {}, file)
+        return {}
 
     @cached_property
     def metrics(self) -> list[Row]:

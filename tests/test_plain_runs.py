@@ -31,12 +31,10 @@ def test_the_archive_makes_table_1_and_figure_8_elsewhere(tmp_path, monkeypatch)
     plain.main([str(config), "--at-once", "2", "--archive", "showcase.tar.gz"])
     elsewhere = tmp_path / "elsewhere"
     with tarfile.open("showcase.tar.gz") as archive:
-        assert not any(name.endswith(".jpg") for name in archive.getnames())
+        assert not any(name.endswith((".safetensors", ".jpg")) for name in archive.getnames())
         archive.extractall(elsewhere, filter="data")
     folders = sorted(elsewhere.glob("results/miniature/*/seed0"))
     assert len(folders) == 2
-    for folder in folders:  # of the weights, only what they tell of themselves
-        assert (folder / "weights.safetensors").stat().st_size < 20_000
     runs = load_results(*folders)
     assert runs[["commit", "device", "batch", "versions"]].notna().all(axis=None)
     sheet = ("--models", str(ROOT / "config/models.tsv"), "--output-dir", str(tmp_path / "out"))

@@ -143,7 +143,8 @@ def distribution(setup: Setup, found: Findings) -> None:
         dist.init_process_group(
             "gloo" if setup.quick else "cpu:gloo,cuda:nccl",
             init_method=f"file://{Path(name, 'group')}",
-            **{"world_size": 1, "rank": 0},
+            world_size=1,
+            rank=0,
         )
         shared = _shared(setup, _chunked(setup))
         _same(found, "in a group of one", shared, whole)

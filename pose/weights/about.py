@@ -17,6 +17,8 @@ from pose.datasets import dataset_of
 from pose.datasets.identity import differences
 from pose.support.errors import PoseError
 
+ALONE = "weights.json"
+"""A file with this alone, beside scores whose weights are elsewhere."""
 OURS = "use the weights.safetensors of pose.train or of pose.weights convert"
 
 

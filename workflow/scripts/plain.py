@@ -21,14 +21,13 @@ from pathlib import Path
 from threading import Semaphore
 
 import yaml
-from safetensors.numpy import save
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic, read_text
-from pose.weights.about import read_plain
+from pose.weights.about import ALONE, read_plain
 from workflow.runs import Run, scoring
 from workflow.scripts.launch import workers
 from workflow.settings import Config, read, require_single_keys
@@ -123,7 +122,8 @@ def main(argv: list[str] | None = None) -> None:
         archive.add(results, filter=lambda file: None if _left_out(file.name) else file)
         archive.add(Path(config.data_root, "annotations"))
         for weights in sorted(results.glob(f"*/seed*/{WEIGHTS}")):
-            _add(archive, weights, save({}, {"about": json.dumps(read_plain(weights))}))
+            # Under another name: where the weights are, unpacking must not replace them.
+            _add(archive, weights.with_name(ALONE), json.dumps(read_plain(weights)).encode())
     if failures:
         raise PoseError("; ".join(failures))
 
