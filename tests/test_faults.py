@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -350,6 +351,19 @@ def test_a_loader_worker_killed_while_it_hands_a_batch_over_is_named(error):
         faults_in_one_line(""),
     ):
         raise error
+
+
+def test_a_second_worker_that_ends_adds_nothing_to_the_first_ones_line():
+    def as_pytorch_does(*_):
+        raise RuntimeError("DataLoader worker (pid 2) is killed by signal: Killed. ")
+
+    before = signal.signal(signal.SIGCHLD, as_pytorch_does)
+    try:
+        with pytest.raises(PoseError, match="DataLoader worker exited"), faults_in_one_line(""):
+            raise EOFError
+        signal.raise_signal(signal.SIGCHLD)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 @pytest.mark.parametrize(

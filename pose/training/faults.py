@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,15 +39,18 @@ def faults_in_one_line(remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ConnectionError, EOFError):  # a worker ended in the middle of a batch
-        raise PoseError(f"a DataLoader worker exited; {WORKER_MEMORY}") from None
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ConnectionError, EOFError) as error:
+        if threading.current_thread() is threading.main_thread():
+            # PyTorch's handler raises for each worker that ends, wherever we are by then.
+            signal.signal(signal.SIGCHLD, lambda *_: None)
         if (message := _explained(error, str(error), remedy)) is None:
             raise
         raise PoseError(message) from None
 
 
 def _explained(error: BaseException, text: str, remedy: str) -> str | None:
+    if isinstance(error, ConnectionError | EOFError):  # it ended in the middle of a batch
+        return f"a DataLoader worker exited; {WORKER_MEMORY}"
     if out_of_memory(error):
         return f"out of memory ({_telling(text)}); {remedy}"
     if "unable to find an engine" in text:  # of cuDNN's, each of which needs some memory
