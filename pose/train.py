@@ -76,6 +76,7 @@ from pose.evaluation.score import check_truth, score
 from pose.infer import predict
 from pose.models import create_model
 from pose.parallel import distributed
+from pose.support.allocator import use_expandable_segments
 from pose.support.rates import bandwidth
 from pose.training.checkpoint import OUTPUTS
 from pose.training.faults import faults_in_one_line, less_memory
@@ -173,6 +174,8 @@ def main(argv: list[str] | None = None) -> None:
     args = command_line().parse_args(argv)
 
     experiment = read_experiment(args.experiment)
+    if experiment.train.expandable_segments:
+        use_expandable_segments()
     device = select_device(args.device)
     lost = faults_in_one_line(less_memory(experiment.train))
     with lost, distributed.process_group(timedelta(minutes=args.timeout_minutes)):

@@ -1,4 +1,4 @@
-"""Freed memory stays with a process that computes, unless its user says otherwise."""
+"""Memory stays with a process that computes, and grows as asked, unless its user says otherwise."""
 
 import os
 import subprocess
@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from training_runs import small_experiment
 
 from pose.support import device
+from pose.support.allocator import use_expandable_segments
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,3 +42,32 @@ def test_whoever_takes_a_device_keeps_its_memory(monkeypatch):
     monkeypatch.setattr(device, "keep_freed_memory", lambda: asked.append(True))
     device.select_device("cpu")
     assert asked
+
+
+SEGMENTS = """
+import torch
+from pose import train
+from pose.support.errors import PoseError
+
+def stop(name):  # whatever is set by now, PyTorch heeds
+    raise PoseError(torch._C._accelerator_getAllocatorSettings())
+
+train.select_device = stop
+train.main()
+"""
+
+
+def test_segments_of_a_gpus_memory_grow_where_a_training_asks_for_it(tmp_path):
+    experiment = small_experiment(expandable_segments=True).model_dump_json()
+    command = [sys.executable, "-c", SEGMENTS, "--experiment", experiment, "--data-root", tmp_path]
+    command += ["--run-dir", tmp_path / "r", "--weights", tmp_path / "w", "--log", tmp_path / "l"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stderr == "error: expandable_segments:True\n"
+
+
+@pytest.mark.parametrize("of_the_user", ["PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+def test_a_users_own_way_with_a_gpus_memory_wins(of_the_user, monkeypatch):
+    monkeypatch.setattr(os, "environ", {of_the_user: "backend:cudaMallocAsync"})
+    use_expandable_segments()
+    assert os.environ == {of_the_user: "backend:cudaMallocAsync"}

@@ -187,6 +187,7 @@ def test_a_run_is_named_by_what_changes_its_numbers_beyond_rounding():
 
     rounding = {"channels_last": False, "compile": True, "fused": False, "cpu_kernels": False}
     rounding |= {"cudnn_benchmark": True, "cuda_graph": True, "deterministic": True}
+    rounding |= {"expandable_segments": True}
     assert identity(**rounding) == identity("released") == identity() == identity(recompute=True)
     assert identity(batch_size=64) != identity(batch_size=64, micro_batch=16)
     assert len({identity(), identity(seed=1), identity(lr=0.1), identity(precision="bf16")}) == 4

@@ -102,6 +102,8 @@ class Training(Frozen):
     recompute: bool = False
     """Blocks keep their input alone, and compute the rest again in the backward pass: less memory
     and more time."""
+    expandable_segments: bool = False
+    """A GPU's memory in segments that grow, which leaves fewer gaps of no use to a large tensor."""
     deterministic: bool = False
     """A GPU's operators in forms that repeat every bit, at some cost."""
 

@@ -19,11 +19,11 @@ from pose.support.errors import PoseError
 ROUNDING = {
     "train": {
         *("channels_last", "compile", "fused", "cpu_kernels"),
-        *("cudnn_benchmark", "cuda_graph", "recompute", "deterministic"),
+        *("cudnn_benchmark", "cuda_graph", "recompute", "expandable_segments", "deterministic"),
     },
     "test": {"inference_batch"},
 }
-"""Settings that change how numbers are rounded, and nothing else."""
+"""Settings that change how numbers are rounded at the most."""
 LABELS = {"protocol", "recipe"}
 """They name where the other settings come from."""
 

@@ -49,7 +49,7 @@ def training(setup: Setup, found: Findings) -> None:
         whole.start()
         stopped.start()
         if not setup.quick:
-            fp16 = Command(setup, folder, "fp16", precision="fp16")
+            fp16 = Command(setup, folder, "fp16", precision="fp16", expandable_segments=True)
             too_large = Command(setup, folder, "too-large", share=SMALL)
             fp16.start()
             too_large.start()

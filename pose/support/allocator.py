@@ -1,4 +1,7 @@
-"""Keeping freed memory: what glibc gives back, the system clears and maps again page by page."""
+"""How memory is handed out.
+
+Freed memory is kept: what glibc gives back, the system clears and maps again page by page.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 OF_THE_USER = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 OF_THE_USER += ("GLIBC_TUNABLES",)
+OF_PYTORCH = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 
 
 def keep_freed_memory() -> bool:
@@ -21,3 +25,12 @@ def keep_freed_memory() -> bool:
     if any(name in os.environ for name in OF_THE_USER) or not hasattr(libc, "gnu_get_libc_version"):
         return False
     return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def use_expandable_segments() -> None:
+    """Let PyTorch take a GPU's memory in segments that grow; before it takes any.
+
+    A user's own value of a variable of :data:`OF_PYTORCH` wins.
+    """
+    if not any(name in os.environ for name in OF_PYTORCH):
+        os.environ[OF_PYTORCH[0]] = "expandable_segments:True"
