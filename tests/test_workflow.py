@@ -311,3 +311,22 @@ def test_make_replaces_no_environment_that_it_did_not_make(tmp_path, linked):
     assert done.returncode != 0 and "error: .venv is not ours to replace" in done.stdout
     subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
     assert (theirs / "precious").exists()
+
+
+def test_torch_alone_comes_from_an_index_of_another_cuda_without_the_lock_files_cuda(tmp_path):
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    python, pip = tmp_path / "python", tmp_path / "pip"
+    python.write_text('#!/bin/sh\ntest "$2" != venv || { mkdir -p .venv/bin; cp pip .venv/bin; }\n')
+    pip.write_text('#!/bin/sh\necho "$@" >> asked; for last; do :; done; cp "$last" asked-$$\n')
+    for program in (python, pip):
+        program.chmod(0o755)
+    index = "https://index.of/cu126"
+    command = ["make", "setup", f"PYTHON={python}", f"TORCH_INDEX={index}"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    first, second, *_ = (tmp_path / "asked").read_text().splitlines()
+    assert f"--index-url {index}" in first and index not in second
+    of_torch = (tmp_path / ".venv/torch.txt").read_text()
+    assert re.findall(r"^(\S+)==", of_torch, re.MULTILINE) == ["torch", "torchvision"]
+    others = (tmp_path / ".venv/others.txt").read_text()
+    assert "pydantic==" in others and not re.search("torch|nvidia|cuda|triton", others)
