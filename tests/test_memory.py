@@ -103,6 +103,27 @@ def test_a_training_looks_at_its_card_before_anything_is_on_it(data_root, tmp_pa
         train(small_experiment(), data_root, tmp_path, torch.device("cuda"))
 
 
+def test_an_images_least_time_is_its_traffic_by_the_cards_bandwidth(
+    data_root, tmp_path, monkeypatch
+):
+    class Told(Exception):
+        pass
+
+    def trainer(*_, floor, **__):
+        raise Told(floor)
+
+    card = SimpleNamespace(total_memory=10**11)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr("pose.train.bandwidth", lambda _: 2000)  # GB/s
+    monkeypatch.setattr("pose.train.Trainer", trainer)
+    chosen = small_experiment()
+    with pytest.raises(Told) as told:
+        train(chosen, data_root, tmp_path, torch.device("cuda"))
+    build = partial(create_model, chosen.model, 17, **chosen.model_options.architecture())
+    need = count(build, chosen.input_size, "fp32", 4)
+    assert told.value.args == (pytest.approx(need.traffic / 2e12),)
+
+
 def test_a_card_that_is_too_small_is_named_before_the_first_step():
     settings = experiment("shufflenetv2", COCO, (256, 192))
     build = partial(create_model, "shufflenetv2", 17)
