@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
-# Many tests start processes of their own: more threads than cores would slow them tenfold.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Many tests start processes of their own: more threads than cores would slow them tenfold, and a
+# process that is forked waits for ever for those of its parent.
+os.environ["OMP_NUM_THREADS"] = "1"
 # What is imported lives to the end: looking for garbage in it takes a twelfth of the tests' time.
 gc.set_threshold(100_000, 50, 100)
+# What the shell or the job that runs the tests is set up for is none of theirs.
+for name in [*os.environ]:
+    if name in ("COLUMNS", "FORCE_COLOR") or name.startswith(("SLURM_", "POSE_GPU_")):
+        del os.environ[name]
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"  # where their servers are
 
 ROOT = Path(__file__).parent.parent
 

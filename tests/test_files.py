@@ -260,6 +260,7 @@ def open_folder() -> Iterator[Path]:
 def test_a_user_without_account_or_home_has_a_cache_of_their_own(monkeypatch, open_folder):
     annotations = open_folder / "annotations.json"
     annotations.write_text("[]")
+    annotations.chmod(0o644)
     for variable in ("HOME", "POSE_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(open_folder))

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import zipfile
+from contextlib import chdir
 
 import cv2
 import numpy as np
@@ -184,8 +185,8 @@ def to_fifo(path):
 
 
 def to_socket(path):
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
+    with socket.socket(socket.AF_UNIX) as server, chdir(path.parent):
+        server.bind(path.name)  # of a socket's path the system takes 107 bytes
 
 
 @pytest.mark.parametrize("make", [to_fifo, to_socket, os.mkdir])
