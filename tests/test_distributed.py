@@ -70,7 +70,7 @@ def test_a_killed_process_ends_the_others_and_the_training_can_go_on(data_root, 
     run_dir = tmp_path / "run"
     arguments = {"processes": 2, "epochs": 40, "options": {"checkpoint_minutes": 0}}
     trainers = runs.start(data_root, run_dir, slow_from=20, **arguments)
-    wait_for(run_dir / "checkpoint-000000020.pt")
+    wait_for(run_dir / "checkpoint-0000000[2-9]*.pt")
     trainers[1].kill()
     assert statuses(trainers) == [1, -signal.SIGKILL]
     assert "error: lost touch with another process of this training" in output(run_dir, 0)
@@ -80,10 +80,10 @@ def test_a_killed_process_ends_the_others_and_the_training_can_go_on(data_root, 
 
 def test_a_process_that_does_not_answer_ends_the_others(data_root, tmp_path, runs):
     run_dir = tmp_path / "run"
-    trainers = runs.start(data_root, run_dir, processes=2, epochs=1000, timeout=3.0)
+    trainers = runs.start(data_root, run_dir, processes=2, epochs=1000, timeout=10.0)
     wait_for(run_dir / "checkpoint-*.pt")
     os.kill(trainers[1].pid, signal.SIGSTOP)
-    trainers[0].join(30)
+    trainers[0].join(60)
     assert trainers[0].exitcode == 1
     assert "error: lost touch with another process" in output(run_dir, 0)
     trainers[1].kill()

@@ -5,7 +5,7 @@ import os
 import resource
 import time
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import count, repeat
 from pathlib import Path
 
 import pytest
@@ -291,13 +291,13 @@ def test_a_web_page_that_was_saved_by_hand_is_not_the_published_file(tmp_path):
 
 
 def slowly(pause: float) -> Answer:
-    return 200, {}, (time.sleep(pause) or b"!" for _ in range(400))
+    return 200, {}, (time.sleep(pause) or b"!" for _ in count())
 
 
 def test_a_trickle_is_ended_by_its_rate_or_by_the_time_it_takes_in_all(fetch, server, monkeypatch):
     server.answers = [slowly(0.005)]
     monkeypatch.setattr(transfer, "WINDOW", 0.02)
-    with pytest.raises(PoseError, match=r"only \d+ bytes came in 0 seconds; retry, or place"):
+    with pytest.raises(PoseError, match=r"only \d+ bytes came in \d+ seconds; retry, or place"):
         fetch(checksum=MD5)
     monkeypatch.setattr(transfer, "TRICKLE", 0)
     monkeypatch.setattr(transfer, "PATIENCE", 0.03)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -93,7 +94,7 @@ def test_a_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(data_root, t
         (disk / "ballast").unlink()
         tiny_trainer(data_root, disk / "run").run()
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_a_quota_ends_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
@@ -124,7 +125,7 @@ def test_a_read_only_run_folder_ends_in_one_line(data_root, tmp_path):
             train(small_experiment(), data_root, run_dir, CPU)
     finally:
         if os.getuid() == 0:
-            subprocess.run(["umount", run_dir], check=True)
+            subprocess.run(["umount", "-l", run_dir], check=True)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -149,16 +150,21 @@ def test_one_training_at_a_time_holds_a_run(data_root, tmp_path, runs):
 def test_a_second_trainer_can_wait_for_the_first(data_root, tmp_path, runs):
     run_dir = tmp_path / "run"
     arguments = {"epochs": 20, "locked": True}
-    (first,) = runs.start(data_root, run_dir, **arguments)
+    (first,) = runs.start(data_root, run_dir, slow_from=10, **arguments)
     while not run_dir.exists() or not list(run_dir.glob("checkpoint-*.pt")):
         time.sleep(0.05)
     (second,) = runs.start(data_root, run_dir, wait=True, **arguments)
-    for trainer in (first, second):
-        trainer.join(60)
-        assert trainer.exitcode == 0
-    output = Path(f"{run_dir}-0.txt").read_text()
-    assert f"waiting for another trainer (process {first.pid}" in output
-    assert "resumed at" in output
+    wait_until_told(f"waiting for another trainer (process {first.pid}", run_dir, second)
+    first.terminate()
+    assert [trainer.join(60) or trainer.exitcode for trainer in (first, second)] == [1, 0]
+    assert "resumed at" in Path(f"{run_dir}-0.txt").read_text()
+
+
+def wait_until_told(words: str, run_dir: Path, trainer: BaseProcess) -> None:
+    output = Path(f"{run_dir}-0.txt")
+    while words not in output.read_text():
+        assert trainer.exitcode is None, output.read_text()
+        time.sleep(0.05)
 
 
 def test_a_killed_trainer_with_loader_workers_frees_its_run_at_once(data_root, tmp_path, runs):
@@ -170,8 +176,7 @@ def test_a_killed_trainer_with_loader_workers_frees_its_run_at_once(data_root, t
     first.kill()
     first.join()
     (second,) = runs.start(data_root, run_dir, **arguments)
-    time.sleep(3)
-    assert second.exitcode is None, Path(f"{run_dir}-0.txt").read_text()
+    wait_until_told("resumed at", run_dir, second)
     second.kill()
     second.join()
 

@@ -134,7 +134,7 @@ def test_another_format_is_named(word):
 
 
 @pytest.mark.filterwarnings("ignore:::PIL")
-@settings(max_examples=60, deadline=None, database=None)
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(
     st.sampled_from([WHOLE, PROGRESSIVE, PNG, TIFF, encoded("GIF"), encoded("WEBP")]),
     st.lists(

@@ -54,7 +54,7 @@ def launch(tmp_path):
 
 def gpus(tmp_path: Path, name: str, rank: int | None = None) -> str:
     file = tmp_path / f"{name}-{rank}"
-    for _ in range(600):
+    for _ in range(2400):
         if file.exists():
             return json.loads(file.read_text())["gpus"]
         time.sleep(0.05)
@@ -75,10 +75,11 @@ def test_jobs_at_the_same_time_get_different_gpus_and_a_killed_one_gives_its_own
 
 
 def test_a_job_waits_for_as_many_gpus_as_it_needs(launch, tmp_path):
-    first = launch(2, "rank", 60)
+    two = {"CUDA_VISIBLE_DEVICES": "0,1"}  # a third might be taken with the one freed first
+    first = launch(2, "rank", 60, **two)
     assert [gpus(tmp_path, "rank", rank) for rank in (0, 1)] == ["0,1", "0,1"]
-    second = launch(2, "late", 0)
-    assert second.stdout.readline() == "waiting for 2 free GPUs of 0, 1, 2\n"
+    second = launch(2, "late", 0, **two)
+    assert second.stdout.readline() == "waiting for 2 free GPUs of 0, 1\n"
     first.terminate()
     first.wait()
     assert second.wait() == 0
@@ -143,13 +144,15 @@ def test_the_time_that_slurm_leaves_is_read(slurm, tmp_path, told, seconds):
 def test_a_training_is_stopped_before_slurms_time_limit_and_its_job_is_queued_again(
     slurm, tmp_path, monkeypatch, capfd, progress
 ):
-    monkeypatch.setattr(launcher, "SAVING", 419.5)
+    monkeypatch.setattr(launcher, "SAVING", 420)
     monkeypatch.setattr(launcher, "PROGRESS", progress)
-    script = "trap 'echo saved; exit 1' USR1; while :; do sleep 0.05; done"
+    script = "import signal; signal.sigwait([signal.SIGUSR1]); print('saved'); exit(1)"
     before = {name: signal.getsignal(getattr(signal, name)) for name in launcher.SIGNALS}
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # it waits until Python has begun
     try:
-        assert run_in_job(["bash", "-c", script], "7", goes_on=True) == 1
+        assert run_in_job([sys.executable, "-c", script], "7", goes_on=True) == 1
     finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
     assert "saved" in capfd.readouterr().out

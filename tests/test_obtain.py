@@ -70,7 +70,7 @@ def host(monkeypatch):
             start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
             host.requests.append((Path(self.path).name, start))
             if host.meeting:
-                host.meeting.wait(10)
+                host.meeting.wait(60)
             if self.path not in host.files:
                 self.send_error(404)
                 return

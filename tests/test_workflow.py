@@ -138,10 +138,11 @@ def test_a_mistake_in_the_config_is_named_in_one_line(checkout, setting):
 
 def test_a_missing_data_folder_stops_the_run_before_it_starts(checkout):
     config = ("--configfile", "config/coco_mini.yaml", "--config", "data_root=/no/such/folder")
+    config += ("name=nowhere",)
     done = snakemake(checkout, "--cores", "1", *config)
     assert done.returncode != 0
     assert "error: data_root /no/such/folder: no such folder" in done.stderr.splitlines()[-1]
-    assert not (checkout / "results/coco_mini/eeffpose-p0-order1").exists()
+    assert not (checkout / "results/nowhere/eeffpose-p0-order1").exists()
 
 
 def test_a_second_snakemake_in_the_same_folder_is_refused(checkout):

@@ -90,10 +90,13 @@ class Runs:
         server = self.context.Process(target=os.getpid)  # so that its start counts nowhere
         server.start()
         server.join()
+        self.ports: list[socket.socket] = []
 
     def start(self, *where: Path, processes: int = 1, **arguments: Any) -> list[Any]:
         """Start a training ``(data_root, run_dir)``; ``arguments`` are those of :func:`_train`."""
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        self.ports.append(_port())
+        port = self.ports[-1].getsockname()[1]
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         started = []
         for rank in range(processes):
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
@@ -154,7 +157,9 @@ def _train(
     main()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _port() -> socket.socket:
+    """A port on which the first process may listen, and that the system gives to nobody else."""
+    port = socket.socket()
+    port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    port.bind(("127.0.0.1", 0))
+    return port
