@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 gc.set_threshold(100_000, 50, 100)
 # What the shell or the job that runs the tests is set up for is none of theirs.
 for name in [*os.environ]:
-    if name in ("COLUMNS", "FORCE_COLOR") or name.startswith(("SLURM_", "POSE_GPU_")):
+    if name in ("COLUMNS", "FORCE_COLOR") or name.startswith(("SLURM_", "SNAKEMAKE_", "POSE_GPU_")):
         del os.environ[name]
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"  # where their servers are
+if not os.access(os.path.expanduser("~"), os.W_OK):  # Snakemake has to have a cache
+    os.environ.setdefault("XDG_CACHE_HOME", tempfile.mkdtemp())
 
 ROOT = Path(__file__).parent.parent
 

@@ -243,7 +243,8 @@ def test_the_loaders_workers_end_with_the_training(data_root, tmp_path):
     others = multiprocessing.active_children()
     trainer = tiny_trainer(data_root, tmp_path, {"workers": 2}, epochs=1, warmup_epochs=0)
     trainer.run()
-    assert trainer.position.epoch == 1 and multiprocessing.active_children() == others
+    assert trainer.position.epoch == 1
+    assert set(multiprocessing.active_children()) <= set(others)
 
 
 def test_every_epoch_has_its_own_order_and_no_sample_twice():
