@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import signal
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -99,7 +98,7 @@ class Command:
         waited = time.monotonic() + PATIENCE
         while not self.losses() and self.process.is_alive() and time.monotonic() < waited:
             time.sleep(0.01)
-        os.kill(self.process.pid, signal.SIGTERM)
+        self.process.terminate()  # nothing where it has ended
 
     def end(self, status: int) -> str:
         """What it said at its end; that is the failure where it ended in another way."""
@@ -134,7 +133,7 @@ def _equal(one: Command, other: Command) -> bool:
 
 
 def distribution(setup: Setup, found: Findings) -> None:
-    """A process that takes both chunks alone; in a group of its own, by NCCL; and two, of one each.
+    """A step of two chunks: of one process, of a group of one, by NCCL, and of two with one each.
 
     NCCL takes one process a GPU, so that the two talk by gloo.
     """
