@@ -23,7 +23,7 @@ ROUNDING = {
     },
     "test": {"inference_batch"},
 }
-"""Settings that change how numbers are rounded at the most."""
+"""Settings that change the rounding of numbers at most."""
 LABELS = {"protocol", "recipe"}
 """They name where the other settings come from."""
 
