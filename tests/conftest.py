@@ -32,6 +32,14 @@ def denormal_numbers():
         sys.modules["torch"].set_flush_denormal(False)
 
 
+@pytest.fixture(autouse=True)
+def figures():
+    """matplotlib keeps those that are not saved, and warns of many."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 @pytest.fixture
 def seed() -> None:
     """Weights and inputs that are the same in each run."""

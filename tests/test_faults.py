@@ -1,5 +1,6 @@
 """The fault table of docs/reliability.md: every fault ends in one clear line, or is mended."""
 
+import io
 import os
 import re
 import resource
@@ -8,17 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from forked import forked
 from torch import nn
 from training_runs import CPU, ROOT, people, small_experiment, tiny_trainer
 
-from pose.support.errors import PoseError
+from pose.support.errors import PoseError, command
 from pose.support.files import atomic
 from pose.train import train
 from pose.training import checkpoint
@@ -356,6 +358,15 @@ def test_a_loader_worker_killed_while_it_hands_a_batch_over_is_named(error):
         faults_in_one_line(""),
     ):
         raise error
+
+
+def test_whoever_reads_the_output_may_leave_and_no_worker_is_blamed():
+    def speaking() -> None:
+        unbuffered = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
+        with redirect_stdout(unbuffered), faults_in_one_line(""):  # as with PYTHONUNBUFFERED
+            print("epoch 1", flush=True)
+
+    assert forked(command(speaking), reader=False) == (141, "", "")
 
 
 def test_a_second_worker_that_ends_adds_nothing_to_the_first_ones_line():

@@ -12,6 +12,7 @@ from analysis import load_curves, load_persons, load_reported, load_results
 from analysis.results import SCORES, columns
 from pose.config.model_sheet import read_sheet
 from pose.support.errors import PoseError
+from pose.weights.about import ALONE, read_plain
 
 
 def test_a_row_says_what_was_run_what_came_out_what_it_cost_and_where_it_comes_from(tmp_path):
@@ -39,6 +40,14 @@ def test_a_row_says_what_was_run_what_came_out_what_it_cost_and_where_it_comes_f
 def test_a_row_says_over_how_many_samples_batch_statistics_go(tmp_path, chunk, told):
     write_run(tmp_path, train={"micro_batch": chunk, "synchronised_batch_norm": False})
     assert load_results(tmp_path).loc[0, "batch_norm"] == told
+
+
+def test_weights_that_are_elsewhere_are_told_of_by_a_file_of_their_own(tmp_path):
+    folder = write_run(tmp_path)
+    weights, whole = folder / "weights.safetensors", load_results(tmp_path)
+    (folder / ALONE).write_text(json.dumps(read_plain(weights)))
+    weights.unlink()
+    pd.testing.assert_frame_equal(load_results(tmp_path), whole)
 
 
 def test_columns_and_dtypes_are_the_same_whatever_the_runs_are(tmp_path):

@@ -1,9 +1,12 @@
 """A config worked off without Snakemake leaves what tables and figures are made of."""
 
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -49,3 +52,41 @@ def test_a_command_that_fails_is_told_by_its_last_line(tmp_path):
     with pytest.raises(plain.PoseError, match=r"seed0, train: .* --experiment"):
         (tmp_path / "seed0").mkdir()
         plain.run(tmp_path / "seed0", "train", "pose.train")
+
+
+def test_a_command_that_is_killed_is_told_by_the_signal_and_not_by_its_progress(
+    tmp_path, monkeypatch
+):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho epoch 3 of 5\nkill -9 $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(plain.sys, "executable", str(program))
+    with pytest.raises(plain.PoseError, match=r"train: killed by SIGKILL$"):
+        plain.run(tmp_path, "train", "pose.train")
+
+
+@pytest.mark.parametrize("config", ["coco.yaml", "paper.yaml"])
+def test_nobody_is_rendered_where_photographs_belong(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="is not of rendered people alone: give it to snakemake"):
+        plain.main([str(ROOT / "config" / config), "--archive", "a.gz"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_after_an_interruption_no_further_training_begins(tmp_path, monkeypatch, capsys):
+    begun = []
+
+    def run(folder: Path, log: str, *_: object) -> None:
+        if log == "train":
+            begun.append(folder)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)  # as a training that saves
+            raise plain.PoseError("stopped by SIGINT")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plain, "run", run)
+    with pytest.raises(SystemExit) as end:
+        plain.main([str(ROOT / "config/miniature.yaml"), "--archive", "a.gz"])
+    assert end.value.code == 130 and len(begun) == 1
+    assert capsys.readouterr().out.endswith("/seed0: not begun\n")
+    assert not Path("a.gz").exists()

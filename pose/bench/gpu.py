@@ -206,7 +206,7 @@ class Bench:
                 continue
             runs[variant] = run
             told[variant] = (
-                f"{memory}predicted {need.of(images) / 1e9:.1f} GB",
+                f"{memory}predicted {images * need.an_image / 1e9:.1f} GB",
                 images * need.traffic / (peak * 1e9),
             )
         if not runs:

@@ -17,13 +17,12 @@ from pose.datasets.cache import checksum
 from pose.support.errors import PoseError
 
 ROUNDING = {
-    "train": {
-        *("channels_last", "compile", "fused", "cpu_kernels"),
-        *("cudnn_benchmark", "cuda_graph", "recompute", "expandable_segments", "deterministic"),
-    },
-    "test": {"inference_batch"},
+    *("channels_last", "compile", "fused", "cpu_kernels"),
+    *("cudnn_benchmark", "cuda_graph", "recompute", "deterministic"),
 }
-"""Settings that change how numbers are rounded at the most."""
+"""Settings of a training that change how its numbers are rounded, and nothing else."""
+MEMORY = {"expandable_segments"}
+"""Settings of a training that change no number."""
 LABELS = {"protocol", "recipe"}
 """They name where the other settings come from."""
 
@@ -32,7 +31,11 @@ def science(experiment: Experiment) -> dict[str, Any]:
     """The experiment as JSON, without labels, rounding, defaults and what is None."""
     return experiment.model_dump(
         mode="json",
-        exclude={**ROUNDING, **dict.fromkeys(LABELS, True)},
+        exclude={
+            "train": ROUNDING | MEMORY,
+            "test": {"inference_batch"},
+            **dict.fromkeys(LABELS, True),
+        },
         # So that a new setting renames no run that does not use it.
         exclude_none=True,
         exclude_defaults=True,

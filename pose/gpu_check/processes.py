@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import signal
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,14 +22,11 @@ from pose.parallel import distributed
 from pose.support.device import arithmetic
 from pose.weights.read import read_state_dict
 
-SMALL = 0.03
+TOO_SMALL = 0.03
 """The share of a card's memory that is too small for the training, but not for what precedes it."""
 SHARED_LOSS, SHARED_GRADIENTS, SHARED_STATISTICS = 1e-5, 5e-3, 1e-5
 """Differences of two processes with a chunk each from one with both, in the first step."""
 PATIENCE = 120.0
-
-Share = tuple[float, torch.Tensor, torch.Tensor]
-"""Loss, gradients and running statistics."""
 
 context = multiprocessing.get_context("forkserver")
 
@@ -50,7 +46,7 @@ def training(setup: Setup, found: Findings) -> None:
         stopped.start()
         if not setup.quick:
             fp16 = Command(setup, folder, "fp16", precision="fp16", expandable_segments=True)
-            too_large = Command(setup, folder, "too-large", share=SMALL)
+            too_large = Command(setup, folder, "too-large", share=TOO_SMALL)
             fp16.start()
             too_large.start()
         stopped.stop_after_an_epoch()
@@ -99,7 +95,7 @@ class Command:
         waited = time.monotonic() + PATIENCE
         while not self.losses() and self.process.is_alive() and time.monotonic() < waited:
             time.sleep(0.01)
-        os.kill(self.process.pid, signal.SIGTERM)
+        self.process.terminate()  # nothing where it has ended
 
     def end(self, status: int) -> str:
         """What it said at its end; that is the failure where it ended in another way."""
@@ -134,7 +130,7 @@ def _equal(one: Command, other: Command) -> bool:
 
 
 def distribution(setup: Setup, found: Findings) -> None:
-    """A process that takes both chunks alone; in a group of its own, by NCCL; and two, of one each.
+    """A step of two chunks: of one process, of a group of one, by NCCL, and of two with one each.
 
     NCCL takes one process a GPU, so that the two talk by gloo.
     """
@@ -148,7 +144,8 @@ def distribution(setup: Setup, found: Findings) -> None:
         )
         shared = _shared(setup, _chunked(setup))
         _same(found, "in a group of one", shared, whole)
-        found.at_most("statistics in a group of one", error(shared[2], whole[2]), SHARED_STATISTICS)
+        off = error(shared.statistics, whole.statistics)
+        found.at_most("statistics in a group of one", off, SHARED_STATISTICS)
         dist.destroy_process_group()
         files = [Path(name, f"{rank}.pt") for rank in (0, 1)]
         ranks = [
@@ -163,15 +160,17 @@ def distribution(setup: Setup, found: Findings) -> None:
         there = all(process.exitcode == 0 for process in ranks)
         found.require(there, "two processes on one device do not end well")
         for file in files if there else ():
-            shared = torch.load(file)
+            shared = nets.Step(**torch.load(file))
             _same(found, file.stem, shared, whole)
             if file is files[0]:  # the statistics that are kept
-                found.at_most("statistics", error(shared[2], whole[2]), SHARED_STATISTICS)
+                off = error(shared.statistics, whole.statistics)
+                found.at_most("statistics", off, SHARED_STATISTICS)
 
 
-def _same(found: Findings, name: str, shared: Share, whole: Share) -> None:
-    found.at_most(f"loss {name}", abs(shared[0] / whole[0] - 1), SHARED_LOSS)
-    found.at_most(f"gradients {name}", error(shared[1], whole[1]), SHARED_GRADIENTS)
+def _same(found: Findings, name: str, shared: nets.Step, whole: nets.Step) -> None:
+    found.at_most(f"loss {name}", abs(shared.loss / whole.loss - 1), SHARED_LOSS)
+    off = error(shared.gradients, whole.gradients)
+    found.at_most(f"gradients {name}", off, SHARED_GRADIENTS)
 
 
 def _chunked(setup: Setup) -> Experiment:
@@ -179,7 +178,7 @@ def _chunked(setup: Setup) -> Experiment:
     return nets.settings(setup, *nets.of(setup, nets.ORDERS[:1]), 8, **cut)
 
 
-def _shared(setup: Setup, chosen: Experiment) -> Share:
+def _shared(setup: Setup, chosen: Experiment) -> nets.Step:
     """This process's share of a step."""
     crops, number, of = nets.batch(setup, 8), distributed.rank(), distributed.world_size()
     take = nets.stepper(setup, nets.net(chosen.model, False), chosen)
@@ -187,12 +186,12 @@ def _shared(setup: Setup, chosen: Experiment) -> Share:
         loss, _ = take({name: values.chunk(of)[number] for name, values in crops.items()}, 0)
     gradients = nets.vector(p.grad for p in take.model.parameters() if p.grad is not None)
     floats = [b for b in take.model.buffers() if b.is_floating_point()]
-    return loss.item(), gradients, nets.vector(floats)
+    return nets.Step(loss.item(), gradients, nets.vector(floats))
 
 
 def _rank(setup: Setup, store: Path, rank: int, output: Path) -> None:
     if not setup.quick:
         torch.cuda.set_device(setup.device)
     dist.init_process_group("gloo", init_method=f"file://{store}", world_size=2, rank=rank)
-    torch.save(_shared(setup, _chunked(setup)), output)
+    torch.save(vars(_shared(setup, _chunked(setup))), output)
     dist.destroy_process_group()

@@ -1,8 +1,8 @@
 """Several processes that train one model: ``torchrun --nproc-per-node N -m pose.train``.
 
-Every function here also works in a single process, where it does nothing. The global batch is cut
-into equal shares, and what a process computes from its share is averaged, so that the number of
-processes changes a result by rounding only.
+Every function here also works without a group of processes, where it does nothing. The global batch
+is cut into equal shares, and what a process computes from its share is averaged, so that the number
+of processes changes a result by rounding only.
 """
 
 from __future__ import annotations

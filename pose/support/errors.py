@@ -53,7 +53,7 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             if not _can_print():
                 # At exit, Python would write the rest of the output and complain once more.
                 sys.stdout = io.StringIO()
-            if isinstance(error, BrokenPipeError) and _reader_left():
+            if isinstance(error, BrokenPipeError) and reader_left():
                 sys.exit(141)
             name = f"{error.filename}: " if error.filename else ""
             sys.exit(f"error: {name}{error.strerror}")
@@ -75,7 +75,7 @@ def _can_print() -> bool:
     return True
 
 
-def _reader_left() -> bool:
+def reader_left() -> bool:
     """Whether nobody reads the pipe that is our standard output any more."""
     output = select.poll()
     output.register(1, 0)  # poll tells of errors without being asked to

@@ -122,7 +122,7 @@ def last_good(run_dir: Path) -> str:
 def versions(code: str, settings: Training, device: torch.device) -> dict[str, str]:
     """What else than experiment and data decides the bits of a training."""
     told = {"python": platform.python_version(), "torch": str(torch.__version__), "code": code}
-    told |= {name: str(getattr(settings, name)) for name in sorted(ROUNDING["train"])}
+    told |= {name: str(getattr(settings, name)) for name in sorted(ROUNDING)}
     if device.type == "cuda":
         told["gpu"] = torch.cuda.get_device_name(device)
         told["cudnn"] = str(torch.backends.cudnn.version())

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 
 from pose.config import Training
-from pose.support.errors import PoseError
+from pose.support.errors import PoseError, reader_left
 
 WORKER_MEMORY = "it may have run out of memory or of /dev/shm: lower --workers"
 OUT_OF_MEMORY = re.compile(
@@ -49,6 +49,8 @@ def faults_in_one_line(remedy: str) -> Iterator[None]:
 
 
 def _explained(error: BaseException, text: str, remedy: str) -> str | None:
+    if isinstance(error, BrokenPipeError) and reader_left():
+        return None  # of our own output
     if isinstance(error, ConnectionError | EOFError):  # it ended in the middle of a batch
         return f"a DataLoader worker exited; {WORKER_MEMORY}"
     if out_of_memory(error):

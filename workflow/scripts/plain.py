@@ -12,18 +12,21 @@ import argparse
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Semaphore
+from threading import Event, Semaphore
 
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from pose.datasets import dataset_of
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic, read_text
@@ -36,22 +39,30 @@ WEIGHTS = "weights.safetensors"
 
 
 def run(folder: Path, log: str, module: str, *arguments: object) -> None:
-    """Run a command of ours; PoseError with its last line where it fails."""
+    """Run a command of ours; PoseError with its last line, or what killed it, where it fails."""
     file = folder / f"{log}.log"
     with file.open("w") as output:
         command_line = [sys.executable, "-m", module, *map(str, arguments)]
         status = subprocess.run(command_line, stdout=output, stderr=output).returncode
     if status:
         last = (read_text(file).splitlines() or [f"exit status {status}"])[-1]
+        if status < 0:  # then its last line is of its progress
+            last = f"killed by {signal.Signals(-status).name}"
         raise PoseError(f"{folder}, {log}: {last.removeprefix('error: ')}")
 
 
 def work_off(
-    model: str, seed: int, config: Config, folder: Path, loaders: int, until: float, card: Semaphore
+    model: str,
+    seed: int,
+    config: Config,
+    folder: Path,
+    loaders: int,
+    may_begin: Callable[[], bool],
+    card: Semaphore,
 ) -> str:
     """Train, predict and score one run and seed; its failure, if any.
 
-    It waits for its place on the ``card`` to train, and does nothing after ``until``.
+    It waits for its place on the ``card`` to train, and does nothing if it ``may_begin`` no more.
     """
     chosen = Run(model, config)
     experiment = chosen.experiment(seed)
@@ -67,7 +78,8 @@ def work_off(
     try:
         if not metrics.exists():
             with card:
-                if time.monotonic() > until:
+                if not may_begin():
+                    print(f"{folder}: not begun", flush=True)
                     return ""
                 run(folder, "train", "pose.train", *shared, *outputs, *device)
             infer = ("--weights", weights, "--output", predictions)
@@ -100,24 +112,34 @@ def main(argv: list[str] | None = None) -> None:
     # More threads than cores would wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, args.cores // args.at_once // 2)))
     require_single_keys(args.config)
-    (config,) = read(yaml.safe_load(read_text(args.config)))
+    config, *more = read(yaml.safe_load(read_text(args.config)))
+    if more or not dataset_of(config.dataset).is_rendered:
+        raise PoseError(f"{args.config} is not of rendered people alone: give it to snakemake")
     results = Path("results", config.name)
     results.mkdir(parents=True, exist_ok=True)
     settings = config.synthetic.model_dump_json()
     rendering = ("--output", config.data_root, "--settings", settings)
     run(results, "rendered", "pose.data.synthetic", *rendering)
     loaders = workers(args.cores // args.at_once, int(config.device == "cuda"))
-    card = Semaphore(args.at_once)
+    card, interrupted = Semaphore(args.at_once), Event()
+
+    def may_begin() -> bool:
+        return time.monotonic() <= until and not interrupted.is_set()
+
     with ThreadPoolExecutor(2 * args.at_once) as pool:
         started = [
             pool.submit(
                 *(work_off, model, seed, config, results / model / f"seed{seed}"),
-                *(loaders, until, card),
+                *(loaders, may_begin, card),
             )
             for seed in config.seeds
             for model in config.models
         ]
-        failures = [failure for job in started if (failure := job.result())]
+        try:
+            failures = [failure for job in started if (failure := job.result())]
+        except KeyboardInterrupt:  # which the trainings got as well: they save and stop
+            interrupted.set()
+            raise
     with atomic(args.archive) as path, tarfile.open(path, "w:gz") as archive:
         archive.add(results, filter=lambda file: None if _left_out(file.name) else file)
         archive.add(Path(config.data_root, "annotations"))
