@@ -37,9 +37,9 @@ def block(kernel: int = 5, stride: int = 1, padding: str = "", kind=InvertedResi
     ).train()
 
 
-def images(height: int = 16, width: int = 12) -> Tensor:
+def images(height: int = 16, width: int = 12, batch: int = 3) -> Tensor:
     torch.manual_seed(1)
-    x = 3 + torch.randn(3, 16, height, width)  # a mean that is not zero, for BN's sake
+    x = 3 + torch.randn(batch, 16, height, width)  # a mean that is not zero, for BN's sake
     return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -67,6 +67,7 @@ def error(found: Tensor, true: Tensor) -> float:
         (InvertedResidual, 3, 2, "same", (16, 12)),
         (InvertedResidual, 5, 2, "same", (15, 13)),
         (DepthwiseSeparableConv, 3, 1, "", (16, 12)),
+        (InvertedResidual, 5, 1, "", (16, 12, 16)),
     ],
 )
 def test_a_block_has_the_gradients_of_float64(kind, kernel, stride, padding, size):

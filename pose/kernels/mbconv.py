@@ -28,6 +28,8 @@ from pose.kernels.build import library
 SOURCE = Path(__file__).with_name("mbconv.c")
 LANES = 16
 """Channels must be a multiple of it."""
+MANY = 16
+"""Images from which on PyTorch takes oneDNN for 1x1 gradients, whatever the number of threads."""
 
 
 def accelerate(model: nn.Module) -> nn.Module:
@@ -84,7 +86,7 @@ def squeeze_excite(x: Tensor, parts: Tensor, bn: nn.Module, se: SqueezeExcite) -
 
 
 class _Pointwise(Function):
-    """oneDNN forward and one matrix product a gradient backward: the fastest of each."""
+    """oneDNN, but for the gradients of few images: a matrix product each."""
 
     @staticmethod
     def forward(ctx, x, weight):
@@ -95,6 +97,10 @@ class _Pointwise(Function):
     @once_differentiable
     def backward(ctx, dy):
         x, weight = ctx.saved_tensors
+        if len(x) >= MANY:
+            plain = (1, 1), (0, 0), (1, 1), False, (0, 0), 1
+            both = (True, True, False)
+            return torch.ops.aten.convolution_backward(_nhwc(dy), x, weight, None, *plain, both)[:2]
         pixels, gradients = (_nhwc(t).permute(0, 2, 3, 1).flatten(0, 2) for t in (x, dy))
         dx = torch.mm(gradients, weight.flatten(1))
         dx = dx.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
