@@ -111,7 +111,8 @@ INLINE void correlate_row(const int K, const int S, const V *map, int pitch, con
 
 // The convolutions see the image through windows that move down by BAND rows of the input: rows
 // [top, top + BAND + K - 1), of which the last K - 1 stay for the next window. A window of each
-// vector lies behind the other.
+// vector lies behind the other. What the next rows need is fetched meanwhile: a task's pieces of
+// memory lie too far apart for the CPU to foresee them.
 #define BAND 4
 #define WINDOW (BAND + K - 1)
 
@@ -134,7 +135,9 @@ INLINE void activate(const int K, Shape s, int b, int c0, int vectors, int top, 
         }
         for (int j = 0; j < columns; j++)
             for (int v = 0, c = c0; v < vectors; v++, c += LANES) {
-                V value = AT(x, (b * s.height + i) * s.width + j);
+                int p = (b * s.height + i) * s.width + j;
+                V value = AT(x, p);
+                __builtin_prefetch(&AT(x, p + BAND * s.width));
                 if (scale) {
                     V n = value * CHANNEL(scale) + CHANNEL(shift), gate = sigmoid(n);
                     value = n * gate;
@@ -173,8 +176,11 @@ INLINE void convolve(const int K, const int S, Shape s, int b, int c0, int vecto
                 squares[v] += row_squares;
             }
             for (int j = 0; j < width; j++)
-                for (int v = 0, c = c0; v < vectors; v++, c += LANES)
-                    AT(y, (b * s.out_height + i) * width + j) = rows[v][j];
+                for (int v = 0, c = c0; v < vectors; v++, c += LANES) {
+                    int p = (b * s.out_height + i) * width + j;
+                    AT(y, p) = rows[v][j];
+                    __builtin_prefetch(&AT(y, p + width), 1);
+                }
         }
     }
     float pixels = s.out_height * width;
@@ -207,9 +213,12 @@ INLINE void convolve_backward(const int K, const int S, Shape s, int b, int c0, 
         activate(K, s, b, c0, vectors, top, i0 ? K - 1 : 0, x, scale, shift, map, slopes);
         for (int i = i0; i < i0 + BAND / S; i++)
             for (int j = 0; j < s.out_width; j++)
-                for (int v = 0, c = c0; v < vectors; v++, c += LANES)
+                for (int v = 0, c = c0; v < vectors; v++, c += LANES) {
+                    int p = (b * s.out_height + i) * s.out_width + j;
                     spread[(v * WINDOW + (i - i0) * S + K - 1) * wide + K - 1 - s.left + j * S] =
-                        i < s.out_height ? AT(dy, (b * s.out_height + i) * s.out_width + j) : (V){};
+                        i < s.out_height ? AT(dy, p) : (V){};
+                    __builtin_prefetch(&AT(dy, p + BAND / S * s.out_width));
+                }
         for (int v = 0; v < vectors; v++) {
             V taps[K * K];
             UNROLL for (int k = 0; k < K * K; k++) taps[k] = a[v][k];
@@ -238,6 +247,7 @@ INLINE void convolve_backward(const int K, const int S, Shape s, int b, int c0, 
                         row_products[v] += d * (AT(x, p) - CHANNEL(mean));
                     }
                     AT(dx, p) = d;
+                    __builtin_prefetch(&AT(dx, p + width), 1);
                 }
             for (int v = 0; v < vectors; v++) {
                 sum[v] += row_sum[v];
