@@ -1,5 +1,6 @@
 """A config worked off without Snakemake leaves what tables and figures are made of."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from training_runs import ROOT
+from training_runs import ROOT, small_experiment
 
 from analysis.results import load_results
+from pose.datasets.identity import data_hash, run_identity
 from workflow.scripts import plain
 from workflow.settings import read
 
@@ -71,6 +73,19 @@ def test_nobody_is_rendered_where_photographs_belong(config, tmp_path, monkeypat
     with pytest.raises(SystemExit, match="is not of rendered people alone: give it to snakemake"):
         plain.main([str(ROOT / "config" / config), "--archive", "a.gz"])
     assert not list(tmp_path.iterdir())
+
+
+def test_scores_of_another_training_are_kept_and_told_of(data_root, tmp_path):
+    chosen, metrics = small_experiment(), tmp_path / "metrics_gt.json"
+    assert not plain.scored(metrics, chosen, data_root)
+    identity = run_identity(chosen, data_hash(chosen.dataset, data_root))
+    metrics.write_text(json.dumps({"made_from": {"experiment": identity}}))
+    assert plain.scored(metrics, chosen, data_root)
+    with pytest.raises(plain.PoseError, match=f"not of this config's training: move {tmp_path} aw"):
+        plain.scored(metrics, small_experiment(lr=0.1), data_root)
+    metrics.write_text("[]")
+    with pytest.raises(plain.PoseError, match="not of this config's training"):
+        plain.scored(metrics, chosen, data_root)
 
 
 def test_after_an_interruption_no_further_training_begins(tmp_path, monkeypatch, capsys):

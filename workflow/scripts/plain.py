@@ -26,7 +26,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from pose.config import Experiment
 from pose.datasets import dataset_of
+from pose.datasets.identity import data_hash, run_identity
 from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic, read_text
@@ -49,6 +51,19 @@ def run(folder: Path, log: str, module: str, *arguments: object) -> None:
         if status < 0:  # then its last line is of its progress
             last = f"killed by {signal.Signals(-status).name}"
         raise PoseError(f"{folder}, {log}: {last.removeprefix('error: ')}")
+
+
+def scored(metrics: Path, experiment: Experiment, data_root: Path) -> bool:
+    """Whether the scores of the training are there; PoseError for those of another one."""
+    if not metrics.exists():
+        return False
+    try:
+        made_from = json.loads(read_text(metrics))["made_from"]["experiment"]
+    except (ValueError, KeyError, TypeError):
+        made_from = None
+    if made_from != run_identity(experiment, data_hash(experiment.dataset, data_root)):
+        raise PoseError(f"{metrics} is not of this config's training: move {metrics.parent} away")
+    return True
 
 
 def work_off(
@@ -76,7 +91,7 @@ def work_off(
     predictions = folder / "predictions_gt.npz"
     found = ("--predictions", predictions, "--output", metrics)
     try:
-        if not metrics.exists():
+        if not scored(metrics, experiment, chosen.root):
             with card:
                 if not may_begin():
                     print(f"{folder}: not begun", flush=True)
