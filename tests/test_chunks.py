@@ -5,12 +5,11 @@ import json
 import pytest
 import torch
 from recording import imitate_a_gpu
-from test_faults import Infinite
 from test_training import assert_equal_runs, interrupt_after
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from training_runs import CPU, TinyNet, small_experiment, tiny_trainer
+from training_runs import CPU, Infinite, TinyNet, small_experiment, tiny_trainer
 
 from pose.parallel.flat import Flat
 from pose.parallel.global_batch import see_global_batch

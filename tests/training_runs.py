@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
 from contextlib import nullcontext
 from datetime import timedelta
@@ -54,12 +55,32 @@ class TinyNet(nn.Module):
         return self.layers(images)
 
 
+class Infinite(nn.Module):
+    """A net whose heat maps overflow in the first of its forward passes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.passes = model, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        return self.model(images) * (float("inf") if self.passes == 1 else 1)
+
+
 def small_experiment(**train: object) -> Experiment:
     overrides = {
         "model_options": {"init": "scratch"},
         "train": {"batch_size": 4, "epochs": 2, "warmup_epochs": 1, **train},
     }
     return experiment("eeffpose-p0-order8", "synthetic", (64, 48), "controlled", 0, overrides)
+
+
+def trainer_command(data_root: Path, folder: Path, *more: str, **train: object) -> list:
+    """``python -m pose.train`` of a small experiment."""
+    command = [sys.executable, "-m", "pose.train", "--data-root", data_root, "--device", "cpu"]
+    command += ["--experiment", small_experiment(**train).model_dump_json()]
+    command += ["--run-dir", folder / "run", "--weights", folder / "w", "--log", folder / "l"]
+    return [*command, *more]
 
 
 def tiny_trainer(
