@@ -1,7 +1,7 @@
 """What of a config is controlled, audited and analysed for errors, asked without Snakemake."""
 
 import pytest
-from test_plan import config, plan
+from configs import config, plan
 
 from workflow import diagnosis
 from workflow.plan import Plan

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_plan import config
+from configs import config
 from training_runs import small_experiment
 
 from pose.config import experiment
