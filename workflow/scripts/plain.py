@@ -142,15 +142,15 @@ def main(argv: list[str] | None = None) -> None:
         return time.monotonic() <= until and not interrupted.is_set()
 
     with ThreadPoolExecutor(2 * args.at_once) as pool:
-        started = [
-            pool.submit(
-                *(work_off, model, seed, config, results / model / f"seed{seed}"),
-                *(loaders, may_begin, card),
-            )
-            for seed in config.seeds
-            for model in config.models
-        ]
         try:
+            started = [
+                pool.submit(
+                    *(work_off, model, seed, config, results / model / f"seed{seed}"),
+                    *(loaders, may_begin, card),
+                )
+                for seed in config.seeds
+                for model in config.models
+            ]
             failures = [failure for job in started if (failure := job.result())]
         except KeyboardInterrupt:  # which the trainings got as well: they save and stop
             interrupted.set()
