@@ -60,7 +60,7 @@ class Training:
     @cached_property
     def finished(self) -> dict[str, Any] | None:
         """What the weights tell of themselves, if they are of this experiment and data."""
-        told = _about(self.weights)
+        told = about(self.weights)
         if "made_from" not in told:  # an earlier version's
             return (
                 told if told.get("experiment") == self.experiment.model_dump(mode="json") else None
@@ -87,7 +87,7 @@ class Training:
     @property
     def kept(self) -> dict[str, list[str]]:
         """Fingerprint of a training's code -> the later ones beside which it was accepted."""
-        told = _about(self.folder / KEPT)
+        told = about(self.folder / KEPT)
         return {code: later for code, later in told.items() if isinstance(later, list)}
 
     @property
@@ -125,7 +125,7 @@ class Training:
         ):
             origin = origin | {"code": origin["code"] | {step: code.fingerprint}}
             for path in sorted(self.folder.glob(pattern)):
-                told = _about(path)
+                told = about(path)
                 accepted = told.get(KEPT_LABEL) == self.acceptance() or step != "evaluate"
                 if told.get("made_from") != origin or not accepted:
                     found.append(path)
@@ -175,7 +175,7 @@ def question(changed: Iterable[Training]) -> str:
     )
 
 
-def _about(path: Path) -> dict[str, Any]:
+def about(path: Path) -> dict[str, Any]:
     """What a result tells of itself; empty for one that is missing or damaged."""
     try:
         if path.suffix == ".safetensors":

@@ -11,7 +11,7 @@ import os
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 OF_THE_USER = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 OF_THE_USER += ("GLIBC_TUNABLES",)
-OF_PYTORCH = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+OF_PYTORCH = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # the second is the older name
 
 
 def keep_freed_memory() -> bool:

@@ -33,6 +33,7 @@ from pose.support import cli
 from pose.support.errors import PoseError, command
 from pose.support.files import atomic, read_text
 from pose.weights.about import ALONE, read_plain
+from workflow.current import about
 from workflow.runs import Run, scoring
 from workflow.scripts.launch import workers
 from workflow.settings import Config, read, require_single_keys
@@ -57,11 +58,8 @@ def scored(metrics: Path, experiment: Experiment, data_root: Path) -> bool:
     """Whether the scores of the training are there; PoseError for those of another one."""
     if not metrics.exists():
         return False
-    try:
-        made_from = json.loads(read_text(metrics))["made_from"]["experiment"]
-    except (ValueError, KeyError, TypeError):
-        made_from = None
-    if made_from != run_identity(experiment, data_hash(experiment.dataset, data_root)):
+    identity = run_identity(experiment, data_hash(experiment.dataset, data_root))
+    if about(metrics).get("made_from", {}).get("experiment") != identity:
         raise PoseError(f"{metrics} is not of this config's training: move {metrics.parent} away")
     return True
 
